@@ -1,0 +1,83 @@
+"""``ScanResult`` and ``CohortResult``: plain data that inference makes and reports show."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from covidct.volume import Finding
+
+__all__ = ("CohortResult", "Preview", "ScanResult")
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What the report page shows of a scan, small enough to embed.
+
+    Attributes:
+        slices: (n, H, W) uint8, windowed axial slices.
+        lung_mask: (n, H, W) uint8, 0 background, 1 right, 2 left.
+        weights: (n, h, w) float32 pooling weights of these slices, each summing to one; None when there are none.
+        indices: index of each shown slice in the volume the network saw.
+    """
+
+    slices: NDArray[np.uint8]
+    lung_mask: NDArray[np.uint8]
+    weights: NDArray[np.float32] | None
+    indices: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ScanResult:
+    """What is known of one input after inference; free of patient identity.
+
+    Attributes:
+        id: pseudonym of the input.
+        status: ``"done"`` or ``"failed"``.
+        probabilities: class name to probability; empty when failed.
+        predicted: the most probable class; empty when failed.
+        error: the sentence that says why it failed; empty when done.
+        findings: what was odd in the input and what was done.
+        geometry: shape, spacing (mm) and kind of the source grid.
+        lungs_ml: volume of the right and the left lung in millilitres.
+        slice_scores: score of the predicted class's slices along the body axis, feet to head; empty when the network
+            has none.
+        seconds: time per step.
+        label: the true class when the manifest gives it, else empty.
+        preview: pictures for the report, not part of the JSON.
+    """
+
+    id: str
+    status: Literal["done", "failed"]
+    probabilities: dict[str, float] = field(default_factory=dict)
+    predicted: str = ""
+    error: str = ""
+    findings: tuple[Finding, ...] = ()
+    geometry: dict[str, Any] = field(default_factory=dict)
+    lungs_ml: dict[str, float] = field(default_factory=dict)
+    slice_scores: tuple[float, ...] = ()
+    seconds: dict[str, float] = field(default_factory=dict)
+    label: str = ""
+    preview: Preview | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON, without the pictures."""
+        record = {k: v for k, v in asdict(self).items() if k != "preview"}
+        return record
+
+
+@dataclass(frozen=True, slots=True)
+class CohortResult:
+    """The results of one run over many inputs.
+
+    Attributes:
+        scans: one result per input, in the order given.
+        run: what made them: versions, checkpoint hash, pre-processing, command, start time, device.
+    """
+
+    scans: tuple[ScanResult, ...]
+    run: dict[str, Any] = field(default_factory=dict)
