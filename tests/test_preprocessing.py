@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from covidct.errors import CheckpointError, UsageError
+from covidct.preprocessing import Preprocessing
+
+RECORD = Preprocessing("ct_volume", ("non_covid", "covid"))
+
+
+def test_round_trip_through_json() -> None:
+    assert Preprocessing.from_dict(json.loads(json.dumps(RECORD.to_dict()))) == RECORD
+    unit = replace(RECORD, window=None, size=None, mask_source="none")
+    assert Preprocessing.from_dict(json.loads(json.dumps(unit.to_dict()))) == unit
+
+
+def test_fingerprint_follows_pixels_not_class_names() -> None:
+    assert replace(RECORD, classes=("a", "b")).fingerprint() == RECORD.fingerprint()
+    changes = [
+        replace(RECORD, window=(-1000, 400)),
+        replace(RECORD, size=96),
+        replace(RECORD, mask_source="file"),
+        replace(RECORD, masking="lungs"),
+        replace(RECORD, enhancement="tone_map"),
+        replace(RECORD, kind="ct_slice"),
+    ]
+    assert len({record.fingerprint() for record in (RECORD, *changes)}) == 7
+
+
+def test_conflicts_name_field_and_values() -> None:
+    RECORD.require_same(Preprocessing("ct_volume", ("non_covid", "covid")), what="the data module")
+    with pytest.raises(UsageError, match=r"size: checkpoint 128, the data module 96"):
+        RECORD.require_same(replace(RECORD, size=96), what="the data module")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"window": (250.0, -1250.0)}, "empty"),
+        ({"size": 4}, "too small"),
+        ({"mask_source": "none", "masking": "lungs"}, "needs a lung mask"),
+    ],
+)
+def test_bad_values(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        replace(RECORD, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("change", [{"version": 99}, {"colour": "red"}])
+def test_foreign_records_are_refused(change: dict[str, object]) -> None:
+    with pytest.raises(CheckpointError, match="another release"):
+        Preprocessing.from_dict(RECORD.to_dict() | change)
