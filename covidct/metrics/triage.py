@@ -1,0 +1,344 @@
+"""``triage_report``: every score of a diagnosis with bootstrap intervals over subjects (numpy only)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from covidct import RESEARCH_USE
+from covidct.errors import UsageError
+from covidct.metrics import curves, scores
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from covidct.metrics.curves import CalibrationBin, RocCurve
+    from covidct.metrics.scores import Floats, Ints, Scores
+
+__all__ = ("AVERAGES", "Estimate", "TriageReport", "report_from_confusion", "triage_report")
+
+AVERAGES = ("macro", "micro", "weighted", "overall")
+"""Scopes of a score beside the class names."""
+
+_BLOCK = 4_000_000  # cases x resamples weighed at once: 32 MB per float64 array
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A score and its interval; NaN where it is not defined.
+
+    Attributes:
+        value: of the cohort itself.
+        low: lower end of the percentile bootstrap interval; NaN without resamples.
+        high: upper end.
+    """
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class TriageReport:
+    """All scores of one evaluation.
+
+    Attributes:
+        class_names: C names, index = label.
+        cases: number of cases.
+        subjects: number of subjects, the unit of resampling.
+        confidence: of the intervals.
+        resamples: bootstrap resamples behind the intervals.
+        seed: of the resampling.
+        scores: metric to scope to estimate; metrics ``sensitivity``, ``specificity``, ``precision``, ``f1``,
+            ``accuracy``, ``auroc``, ``auprc``, ``calibration_error``; scopes are the class names (one-vs-rest),
+            ``macro``, ``micro``, ``weighted`` and ``overall``, as far as they apply.
+        confusion: C rows of C counts, rows truth, columns prediction.
+        roc: class name to curve, for the classes that have one.
+        calibration: the bins behind the expected calibration error.
+        notes: what a reader must know: undefined scores and why.
+    """
+
+    class_names: tuple[str, ...]
+    cases: int
+    subjects: int
+    confidence: float
+    resamples: int
+    seed: int
+    scores: Mapping[str, Mapping[str, Estimate]]
+    confusion: tuple[tuple[int, ...], ...]
+    roc: Mapping[str, RocCurve]
+    calibration: tuple[CalibrationBin, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def support(self) -> dict[str, int]:
+        """True cases per class."""
+        return {name: sum(row) for name, row in zip(self.class_names, self.confusion, strict=True)}
+
+    def table(self) -> list[dict[str, Any]]:
+        """Rows with the columns metric, scope, value, low, high, in a stable order; NaN where undefined."""
+        return [
+            {"metric": metric, "scope": scope, **asdict(estimate)}
+            for metric, scopes in self.scores.items()
+            for scope, estimate in scopes.items()
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; what is not defined is None, and ``notes`` say why."""
+        return {
+            "kind": "covidct.triage_report",
+            "version": 1,
+            "research_use": RESEARCH_USE,
+            "class_names": list(self.class_names),
+            "cases": self.cases,
+            "subjects": self.subjects,
+            "confidence": self.confidence,
+            "resamples": self.resamples,
+            "seed": self.seed,
+            "support": self.support,
+            "scores": {m: {s: _plain(asdict(e)) for s, e in scopes.items()} for m, scopes in self.scores.items()},
+            "confusion": {"rows": "truth", "columns": "prediction", "counts": [list(row) for row in self.confusion]},
+            "roc": {name: {k: list(v) for k, v in asdict(curve).items()} for name, curve in self.roc.items()},
+            "calibration": [_plain(asdict(entry)) for entry in self.calibration],
+            "notes": list(self.notes),
+        }
+
+
+def _plain(record: dict[str, Any]) -> dict[str, Any]:
+    """NaN becomes None, which JSON has."""
+    return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in record.items()}
+
+
+def triage_report(
+    prob: ArrayLike,
+    target: ArrayLike,
+    subject: ArrayLike,
+    class_names: Sequence[str],
+    *,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> TriageReport:
+    """Score predicted probabilities against the truth, with intervals from resampling whole subjects.
+
+    Scans of one subject are alike, so resampling scans would make the intervals too narrow: each resample draws as
+    many subjects as there are, with replacement, and takes all their scans. The intervals are percentiles.
+
+    Args:
+        prob: (N, C) probabilities in [0, 1], rows summing to one.
+        target: (N,) class indices in [0, C).
+        subject: (N,) anything that names the subject (integers or strings).
+        class_names: C names.
+        resamples: number of bootstrap resamples; 0 leaves the intervals out.
+        confidence: of the intervals, in (0, 1).
+        seed: of the resampling; the same seed gives the same report.
+
+    Returns:
+        The report. A class without cases, or a cohort of one class, gives NaN where a score is not defined, and a
+        note.
+
+    Raises:
+        UsageError: when the arrays do not fit together or hold impossible values.
+    """
+    names = tuple(class_names)
+    _check_settings(names, resamples=resamples, confidence=confidence)
+    p, t, s = _check_cases(np.asarray(prob, dtype=np.float64), np.asarray(target), np.asarray(subject), names)
+    counts = _draw_subjects(int(s.max()) + 1, resamples, seed)
+    present = np.bincount(t, minlength=len(names)) > 0
+
+    def compute(weights: Floats) -> Scores:
+        return _scores(p, t, weights, names, present)
+
+    values = compute(np.ones((1, len(t))))
+    blocks = [compute(weights) for weights in _blocks(counts, s)]
+    drawn = {key: np.concatenate([block[key] for block in blocks]) if blocks else np.empty(0) for key in values}
+    confusion = scores.weighted_confusion(p.argmax(1), t, np.ones((1, len(t))), classes=len(names))[0]
+    return TriageReport(
+        class_names=names,
+        cases=len(t),
+        subjects=counts.shape[1],
+        confidence=confidence,
+        resamples=resamples,
+        seed=seed,
+        scores=_estimates(values, drawn, confidence),
+        confusion=_as_counts(confusion),
+        roc=_roc(p, t, names, counts, s, confidence),
+        calibration=curves.calibration_bins(p, t),
+        notes=_notes(confusion, names, drawn, values),
+    )
+
+
+def report_from_confusion(
+    confusion: ArrayLike,
+    class_names: Sequence[str],
+    *,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> TriageReport:
+    """Score a published confusion matrix, each case taken as a subject of its own.
+
+    Args:
+        confusion: (C, C) counts, rows truth, columns prediction.
+        class_names: C names.
+        resamples: number of bootstrap resamples (of cases); 0 leaves the intervals out.
+        confidence: of the intervals, in (0, 1).
+        seed: of the resampling.
+
+    Returns:
+        A report without AUROC, AUPRC, calibration and curves, which a matrix does not tell.
+
+    Raises:
+        UsageError: when the matrix is not square, not of counts, or empty.
+    """
+    names = tuple(class_names)
+    _check_settings(names, resamples=resamples, confidence=confidence)
+    matrix = np.asarray(confusion, dtype=np.float64)
+    if matrix.shape != (len(names), len(names)):
+        raise UsageError(f"The confusion matrix has shape {matrix.shape}; {len(names)} class names need a square one.")
+    if not np.isfinite(matrix).all() or (matrix < 0).any() or (matrix % 1).any() or not matrix.any():
+        raise UsageError("The confusion matrix must hold counts of cases, at least one, none negative or broken.")
+    present, total = matrix.sum(1) > 0, int(matrix.sum())
+    values = scores.confusion_scores(matrix[None], names, present)
+    draws = np.random.default_rng(seed).multinomial(total, matrix.ravel() / total, size=resamples)
+    drawn = scores.confusion_scores(draws.reshape(-1, *matrix.shape).astype(np.float64), names, present)
+    notes = _notes(matrix, names, drawn, values)
+    return TriageReport(
+        class_names=names,
+        cases=total,
+        subjects=total,
+        confidence=confidence,
+        resamples=resamples,
+        seed=seed,
+        scores=_estimates(values, drawn, confidence),
+        confusion=_as_counts(matrix),
+        roc={},
+        calibration=(),
+        notes=("Made from a confusion matrix alone: each case counts as a subject, and no curves are known.", *notes),
+    )
+
+
+def _check_settings(names: tuple[str, ...], *, resamples: int, confidence: float) -> None:
+    """Refuse names and settings that no report can have."""
+    if len(names) < 2 or len(set(names)) < len(names) or set(names) & set(AVERAGES):
+        raise UsageError(
+            f"The class names {list(names)} do not serve: give at least two, all different, none of {AVERAGES}."
+        )
+    if resamples < 0 or not 0 < confidence < 1:
+        raise UsageError(
+            f"resamples={resamples}, confidence={confidence}: use at least 0 resamples and a confidence in (0, 1)."
+        )
+
+
+def _check_cases(
+    prob: Floats, target: NDArray[Any], subject: NDArray[Any], names: tuple[str, ...]
+) -> tuple[Floats, Ints, Ints]:
+    """Refuse arrays that do not fit; number the subjects from 0."""
+    if prob.ndim != 2 or prob.shape[1] != len(names) or target.shape != prob.shape[:1] or subject.shape != target.shape:
+        raise UsageError(
+            f"prob {prob.shape}, target {target.shape} and subject {subject.shape} do not fit together: "
+            f"they must be (N, {len(names)}), (N,) and (N,)."
+        )
+    if not len(prob):
+        raise UsageError("There are no cases to score: give at least one prediction with its true class.")
+    wrong = ~(np.isfinite(prob).all(1) & (prob >= 0).all(1) & (np.abs(prob.sum(1) - 1) < 1e-2))
+    if wrong.any():
+        raise UsageError(
+            f"{int(wrong.sum())} of {len(prob)} rows of prob are no probabilities (first: row {int(wrong.argmax())}): "
+            "they must be finite, not negative and sum to one."
+        )
+    if not np.issubdtype(target.dtype, np.integer) or target.min() < 0 or target.max() >= len(names):
+        raise UsageError(
+            f"target must hold class indices from 0 to {len(names) - 1}; leave out cases of unknown class."
+        )
+    return prob, target.astype(np.int64), np.unique(subject, return_inverse=True)[1].reshape(-1).astype(np.int64)
+
+
+def _draw_subjects(subjects: int, resamples: int, seed: int) -> NDArray[np.int32]:
+    """How often each subject is drawn in each resample, (resamples, subjects)."""
+    draws = np.random.default_rng(seed).integers(subjects, size=(resamples, subjects))
+    draws += np.arange(resamples)[:, None] * subjects
+    return np.bincount(draws.ravel(), minlength=resamples * subjects).astype(np.int32).reshape(resamples, subjects)
+
+
+def _blocks(counts: NDArray[np.int32], subject: Ints) -> Iterator[Floats]:
+    """Weights of the cases, a block (b, N) of resamples at a time, so that memory stays small."""
+    step = max(1, _BLOCK // len(subject))
+    for start in range(0, len(counts), step):
+        yield counts[start : start + step, subject].astype(np.float64)
+
+
+def _scores(prob: Floats, target: Ints, weights: Floats, names: tuple[str, ...], present: NDArray[np.bool_]) -> Scores:
+    """All scores of the cases under each weighting."""
+    confusion = scores.weighted_confusion(prob.argmax(1), target, weights, classes=len(names))
+    values = scores.confusion_scores(confusion, names, present)
+    for metric, ranked in zip(("auroc", "auprc"), scores.rank_scores(prob, target, weights), strict=True):
+        values |= scores.averaged(metric, ranked, confusion.sum(2), names, present)
+    values["calibration_error", "overall"] = scores.calibration_error(prob, target, weights)
+    return values
+
+
+def _estimates(values: Scores, drawn: Scores, confidence: float) -> dict[str, dict[str, Estimate]]:
+    """Join values and percentiles; resamples in which a score is not defined are left out."""
+    tail = (1 - confidence) / 2
+    result: dict[str, dict[str, Estimate]] = {}
+    for (metric, scope), value in values.items():
+        known = drawn[metric, scope][~np.isnan(drawn[metric, scope])]
+        low, high = np.quantile(known, (tail, 1 - tail)).tolist() if len(known) else (math.nan, math.nan)
+        result.setdefault(metric, {})[scope] = Estimate(float(value[0]), low, high)
+    return result
+
+
+def _as_counts(confusion: Floats) -> tuple[tuple[int, ...], ...]:
+    """Nested tuples of int."""
+    return tuple(tuple(row) for row in np.rint(confusion).astype(np.int64).tolist())
+
+
+def _roc(
+    prob: Floats, target: Ints, names: tuple[str, ...], counts: NDArray[np.int32], subject: Ints, confidence: float
+) -> dict[str, RocCurve]:
+    """Curves of the classes that have true cases and a rest."""
+    result = {}
+    for index, name in enumerate(names):
+        rate, sensitivity = curves.roc_points(prob[:, index], target == index)
+        if len(rate):
+            band = curves.roc_band(prob[:, index], target == index, _blocks(counts, subject), confidence=confidence)
+            low, high = (tuple(edge.tolist()) for edge in band)
+            result[name] = curves.RocCurve(tuple(rate.tolist()), tuple(sensitivity.tolist()), low, high)
+    return result
+
+
+def _notes(confusion: Floats, names: tuple[str, ...], drawn: Scores, values: Scores) -> tuple[str, ...]:
+    """What a reader must know about undefined and degenerate scores."""
+    notes = []
+    true, predicted = confusion.sum(1), confusion.sum(0)
+    absent = [name for name, count in zip(names, true, strict=True) if not count]
+    if absent:
+        notes.append(
+            f"No true case of {', '.join(absent)}: its sensitivity, F1, AUROC and AUPRC are not defined, "
+            "and macro averages run over the classes that are present."
+        )
+    if len(absent) == len(names) - 1:
+        notes.append(
+            "All cases are of one class: its specificity and every AUROC and AUPRC need cases of another class."
+        )
+    unused = [n for n, t, p in zip(names, true, predicted, strict=True) if t and not p]
+    if unused:
+        notes.append(f"Never predicted: {', '.join(unused)}; its precision and F1 are set to 0.")
+    partial = [d for key, d in drawn.items() if not np.isnan(values[key][0]) and np.isnan(d).any()]
+    if partial:
+        share = max(float(np.isnan(d).mean()) for d in partial)
+        notes.append(
+            f"In up to {share:.1%} of the resamples a class went missing and some scores were not defined; "
+            "their intervals rest on the other resamples."
+        )
+    if confusion.sum() > 0 and np.trace(confusion) == confusion.sum():
+        notes.append(
+            "Every case was predicted right: bootstrap intervals then have no width, which does not mean certainty."
+        )
+    return tuple(notes)
