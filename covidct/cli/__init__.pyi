@@ -1,0 +1,3 @@
+from .main import run as run
+
+__all__ = ("run",)

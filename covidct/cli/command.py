@@ -1,0 +1,90 @@
+"""A typed function as a command: options from its signature, help from its docstring, YAML through ``--config``."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import TYPE_CHECKING, get_type_hints
+
+from covidct.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from jsonargparse import ArgumentParser
+
+__all__ = ("run_function", "usage_sentence")
+
+
+def run_function(
+    function: Callable[..., int],
+    argv: Sequence[str],
+    *,
+    verb: str,
+    variadic: Mapping[str, type] | None = None,
+) -> int:
+    """Parse ``argv`` for a function and call it.
+
+    Args:
+        function: its positional parameters become positional arguments, its keyword parameters options, its
+            parameters that are False by default flags.
+        argv: arguments after the verb. ``--on-fault`` and ``--on_fault`` are the same.
+        verb: name of the command.
+        variadic: positional parameters that take one or more values, and the type of one value.
+
+    Returns:
+        The exit code that ``function`` returns.
+
+    Raises:
+        UsageError: when the arguments do not fit; the sentence names the argument.
+    """
+    from argparse import ArgumentError
+
+    parser = _make_parser(function, verb=verb, variadic=variadic or {})
+    try:
+        values = parser.parse_args([_underscored(argument) for argument in argv]).as_dict()
+    except ArgumentError as error:
+        raise UsageError(usage_sentence(str(error), verb)) from error
+    values.pop("config", None)
+    return function(**values)
+
+
+def usage_sentence(message: str, verb: str) -> str:
+    """One line of a parser's message, with the way to the help."""
+    line = " ".join(message.split()).replace("typing.", "").rstrip(".")
+    line = re.sub(r"<class '([\w.]+)'>", r"\1", line)
+    return f"{line} (see 'covidct {verb} --help')."
+
+
+def _make_parser(function: Callable[..., int], *, verb: str, variadic: Mapping[str, type]) -> ArgumentParser:
+    """Build the parser of a function."""
+    from docstring_parser import parse
+    from jsonargparse import ArgumentParser
+
+    doc = parse(inspect.getdoc(function) or "")
+    help_of = {parameter.arg_name: parameter.description for parameter in doc.params}
+    parser = ArgumentParser(prog=f"covidct {verb}", description=doc.description, exit_on_error=False)
+    parser.add_argument("--config", action="config", help="YAML file with any of the arguments below.")
+    types = get_type_hints(function)
+    done: set[str | int] = set()
+    for name, parameter in inspect.signature(function).parameters.items():
+        if name in variadic:
+            # jsonargparse takes one value per positional of a function; several need an argument of their own
+            parser.add_argument(name, nargs="+", type=variadic[name], help=help_of.get(name))
+        elif parameter.kind is parameter.POSITIONAL_OR_KEYWORD and parameter.default is not parameter.empty:
+            parser.add_argument(name, nargs="?", type=types[name], default=parameter.default, help=help_of.get(name))
+        elif parameter.default is False:
+            parser.add_argument(f"--{name}", action="store_true", help=help_of.get(name))
+        else:
+            continue
+        done.add(name)
+    parser.add_function_arguments(function, as_group=False, as_positional=True, skip=done)
+    return parser
+
+
+def _underscored(argument: str) -> str:
+    """``--on-fault=x`` as ``--on_fault=x``; values stay as they are."""
+    if not argument.startswith("--"):
+        return argument
+    name, equals, value = argument[2:].partition("=")
+    return f"--{name.replace('-', '_')}{equals}{value}"
