@@ -1,0 +1,111 @@
+"""CaseMetrics in one process and in two."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import distributed
+from torchmetrics import MetricCollection
+
+from covidct.errors import UsageError
+from covidct.labels import CLASSES
+from covidct.metrics import CaseMetrics, triage_report
+from tests.metrics.cohorts import random_cohort
+
+
+def fill(metric: CaseMetrics, rows: list[int], *, cases: int = 21, step: int = 4) -> CaseMetrics:
+    """Give ``metric`` some rows of a fixed cohort, in batches."""
+    prob, target, subject = (torch.from_numpy(array) for array in random_cohort(3, cases=cases, classes=3, subjects=9))
+    for start in range(0, len(rows), step):
+        part = rows[start : start + step]
+        metric.update(prob[part].float(), target[part], scan=torch.tensor(part) + 2**60, subject=subject[part])
+    return metric
+
+
+def test_scores_are_those_of_the_report() -> None:
+    found = fill(CaseMetrics(CLASSES), list(range(21))).compute()
+    prob, target, subject = random_cohort(3, cases=21, classes=3, subjects=9)
+    report = triage_report(prob.astype(np.float32), target, subject, CLASSES, resamples=0)
+    expected = {f"{m}_{n}": report.scores[m][n].value for m in ("sensitivity", "f1") for n in (*CLASSES, "macro")}
+    expected |= {"accuracy": report.scores["accuracy"]["overall"].value}
+    expected |= {"auroc": report.scores["auroc"]["macro"].value, "auroc_covid": report.scores["auroc"]["covid"].value}
+    for name, figure in expected.items():
+        assert float(found[name]) == pytest.approx(figure, abs=1e-6), name
+    assert all(value.ndim == 0 and value.dtype == torch.float32 for value in found.values())
+
+
+def test_duplicates_count_once_and_keys_are_exact() -> None:
+    once = fill(CaseMetrics(CLASSES), list(range(21)))
+    twice = fill(fill(CaseMetrics(CLASSES), [5, 5, 0, *range(21)]), [20, 1])
+    assert once.compute() == twice.compute()
+    np.testing.assert_array_equal(twice.cases().scan, np.arange(21) + 2**60)  # beyond what a float64 tells apart
+
+
+def test_a_collection_names_the_values() -> None:
+    collection = MetricCollection({"cases": CaseMetrics(CLASSES)}, prefix="val_")
+    prob, target, subject = (torch.from_numpy(array) for array in random_cohort(3, cases=8, classes=3))
+    collection.update(prob.bfloat16(), target, scan=subject, subject=subject)
+    assert {"val_auroc", "val_sensitivity_covid", "val_f1_macro", "val_accuracy"} <= set(collection.compute())
+    collection.reset()
+    metric = collection["cases"]
+    assert isinstance(metric, CaseMetrics)
+    assert len(metric.cases().scan) == 0
+
+
+def test_no_case_gives_nan() -> None:
+    metric = CaseMetrics(CLASSES)
+    with pytest.warns(UserWarning, match="before the ``update`` method"):
+        found = metric.compute()
+    assert all(bool(torch.isnan(value)) for value in found.values())
+
+
+def test_wrong_shapes_are_refused() -> None:
+    with pytest.raises(UsageError, match="it needs"):
+        CaseMetrics(CLASSES).update(torch.ones(2, 2), torch.zeros(2), scan=torch.zeros(2), subject=torch.zeros(3))
+    with pytest.raises(UsageError, match="two classes"):
+        CaseMetrics(("covid",))
+
+
+def _work(rank: int, folder: str, shares: list[list[int]]) -> None:
+    """One process: take a share of the cases, gather, save what came out."""
+    torch.set_num_threads(1)
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2, timeout=timedelta(seconds=60)
+    )
+    metric = fill(CaseMetrics(CLASSES), shares[rank])
+    found = {name: float(value) for name, value in metric.compute().items()}
+    with metric.sync_context():
+        scans = metric.cases().scan
+    record = {"scans": scans.tolist(), "local": metric.cases().scan.tolist(), "found": found}
+    Path(folder, f"{rank}.json").write_text(json.dumps(record))
+    distributed.destroy_process_group()
+
+
+@pytest.mark.ddp
+@pytest.mark.filterwarnings("ignore:The ``compute`` method")
+@pytest.mark.parametrize(
+    "shares",
+    [[[0, 2, 4, 6, 8, 10], [1, 3, 5, 7, 9, 0]], [list(range(7)), []], [[], []]],
+    ids=["duplicate", "idle rank", "no case"],
+)
+def test_two_processes_score_like_one(tmp_path: Path, shares: list[list[int]]) -> None:
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_work, args=(rank, str(tmp_path), shares)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(timeout=120)
+    assert [process.exitcode for process in processes] == [0, 0]
+    rows = sorted({*shares[0], *shares[1]})
+    expected = {name: float(value) for name, value in fill(CaseMetrics(CLASSES), rows).compute().items()}
+    for rank in range(2):
+        saved = json.loads((tmp_path / f"{rank}.json").read_text())
+        assert saved["scans"] == [row + 2**60 for row in rows]
+        assert saved["local"] == [row + 2**60 for row in sorted(shares[rank])]
+        assert saved["found"] == pytest.approx(expected, abs=1e-7, nan_ok=True)
