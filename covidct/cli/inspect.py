@@ -1,0 +1,128 @@
+"""``covidct inspect``: what is in a file, folder or zip, from the headers alone."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from covidct import RESEARCH_USE
+from covidct.cli.command import run_function
+from covidct.cli.console import error, make_table, note, print_json, research_use, results
+from covidct.errors import CovidctError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from rich.table import Table
+
+    from covidct.io import SeriesInfo
+    from covidct.volume import Finding
+
+__all__ = ("exit_code", "inspect_paths", "run")
+
+_MEANING = {
+    "refused": "refused",
+    "repaired": "repaired",
+    "dropped": "left out",
+    "sorted": "sorted",
+    "recorded": "noted",
+}
+
+
+def run(verb: str, argv: Sequence[str]) -> int:
+    """Entry of the command."""
+    return run_function(inspect_paths, argv, verb=verb, variadic={"paths": Path})
+
+
+def inspect_paths(paths: list[Path], *, json: bool = False) -> int:
+    """List the series of files, folders and zips with their geometry and what is odd; decodes no pixels.
+
+    Args:
+        paths: DICOM folders, files or zips, NIfTI, NRRD or MetaImage files, folders of slices.
+        json: print JSON instead of tables.
+
+    Returns:
+        0, 1 when some paths hold no scan, 3 when none does.
+    """
+    from covidct.io import find_series
+
+    found: dict[str, list[SeriesInfo]] = {}
+    faults: dict[str, str] = {}
+    for path in paths:
+        try:
+            found[str(path)] = find_series(path)
+        except CovidctError as problem:
+            faults[str(path)] = str(problem)
+    if json:
+        print_json(_record(paths, found, faults))
+    else:
+        for path_name, series in found.items():
+            results().print(_series_table(path_name, series))
+            _print_findings(series)
+        research_use()
+    for sentence in faults.values():
+        error(sentence)
+    return exit_code(failed=len(faults), total=len(paths))
+
+
+def exit_code(*, failed: int, total: int) -> int:
+    """Exit code of a command over several inputs: 0 all done, 1 some failed, 3 all (or the only one) failed."""
+    if not failed:
+        return 0
+    return 3 if failed == total else 1
+
+
+def _record(paths: Iterable[Path], found: dict[str, list[SeriesInfo]], faults: dict[str, str]) -> dict[str, Any]:
+    """What ``--json`` prints; the paths are the ones the user gave."""
+    inputs = [
+        {"path": str(path), "error": faults.get(str(path)), "series": [s.to_dict() for s in found.get(str(path), [])]}
+        for path in paths
+    ]
+    return {"research_use": RESEARCH_USE, "inputs": inputs}
+
+
+def _series_table(title: str, series: Sequence[SeriesInfo]) -> Table:
+    """One row a series."""
+    table = make_table(
+        title, "#", "format", "modality", "slices x rows x columns", "spacing (mm)", "extent (mm)", "files", "series"
+    )
+    for number, info in enumerate(series, start=1):
+        extent = [size * step for size, step in zip(info.shape, info.spacing, strict=True)]
+        table.add_row(
+            str(number),
+            info.format,
+            info.modality or "not said",
+            " x ".join(map(str, info.shape)),
+            _millimetres(info.spacing, 3),
+            _millimetres(extent, 0),
+            str(info.file_count),
+            info.uid or "-",
+        )
+    return table
+
+
+def _millimetres(values: Iterable[float], digits: int) -> str:
+    """``5.000 x 0.842 x 0.842``; a question mark where unknown."""
+    return " x ".join("?" if math.isnan(value) else f"{value:.{digits}f}" for value in values)
+
+
+def _print_findings(series: Sequence[SeriesInfo]) -> None:
+    """One line a finding, what reading would do first."""
+    console = results()
+    for number, info in enumerate(series, start=1):
+        if not info.findings:
+            console.print(f"  {number}: nothing odd", markup=False)
+        for finding in info.findings:
+            console.print(f"  {number}: {finding_line(finding)}", markup=False, soft_wrap=True)
+
+
+def finding_line(finding: Finding) -> str:
+    """A finding in plain words: what becomes of it, and the sentence."""
+    return f"[{_MEANING[finding.action]}] {finding.message}"
+
+
+def report_findings(findings: Iterable[Finding]) -> None:
+    """Say on stderr what was odd in a scan that was read."""
+    for finding in findings:
+        note(f"covidct: {finding_line(finding)}")

@@ -1,0 +1,68 @@
+"""``covidct segment``: the lung mask of a scan, on the scan's own grid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from covidct.cli.command import run_function
+from covidct.cli.console import research_use, results
+from covidct.cli.inspect import report_findings
+from covidct.errors import CovidctError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ("run", "segment")
+
+_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+
+
+def run(verb: str, argv: Sequence[str]) -> int:
+    """Entry of the command."""
+    return run_function(segment, argv, verb=verb)
+
+
+def segment(
+    scan: Path, out: Path, *, on_fault: Literal["error", "repair", "warn"] = "error", series: str | None = None
+) -> int:
+    """Find the lungs of a CT scan and write them as a label map (1 right lung, 2 left lung) on the scan's own grid.
+
+    Args:
+        scan: DICOM folder, file or zip, NIfTI, NRRD or MetaImage.
+        out: file to write; its suffix (.nii.gz, .nii, .nrrd, .mha, .mhd) chooses the format.
+        on_fault: what to do with wrong geometry: refuse it, repair what can be repaired, or go on as it is.
+        series: SeriesInstanceUID to take where the input holds several.
+
+    Returns:
+        0.
+    """
+    _check_target(scan, out)
+    from covidct.inference import segment_scan
+    from covidct.io import read_scan, write_mask
+
+    volume = read_scan(scan, series=series, on_fault=on_fault)
+    report_findings(volume.findings)
+    try:
+        lungs = segment_scan(volume)
+    except CovidctError as error:
+        raise type(error)(f"{scan}: {error}") from error
+    write_mask(lungs.mask, like=volume, path=out)
+    right, left = lungs.lungs_ml["right"], lungs.lungs_ml["left"]
+    results().print(
+        f"{out}: right lung {right:.0f} ml, left lung {left:.0f} ml, together {right + left:.0f} ml.",
+        markup=False,
+        soft_wrap=True,
+    )
+    research_use()
+    return 0
+
+
+def _check_target(scan: Path, out: Path) -> None:
+    """Refuse an output that cannot be, before any work is done."""
+    if not out.name.lower().endswith(_SUFFIXES):
+        raise UsageError(f"{out} has no suffix of a volume: name the output *{', *'.join(_SUFFIXES)}.")
+    if out.is_dir():
+        raise UsageError(f"{out} is a folder: name the file to write.")
+    if out.exists() and scan.exists() and out.resolve() == scan.resolve():
+        raise UsageError(f"{out} is the scan itself: name another file for the mask.")

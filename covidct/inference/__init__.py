@@ -1,0 +1,5 @@
+"""A trained model, or the classical lung mask, applied to one scan or a cohort."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

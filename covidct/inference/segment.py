@@ -1,0 +1,79 @@
+"""``segment_scan``: the lungs of one scan, with their volumes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from covidct.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from covidct.volume import Volume
+
+__all__ = ("LungSegmentation", "lungs_ml", "segment_scan")
+
+_SIDES = {"right": 1, "left": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class LungSegmentation:
+    """A lung mask and what it measures.
+
+    Attributes:
+        mask: (D, H, W) uint8 on the grid of the scan, 0 background, 1 right lung, 2 left lung.
+        lungs_ml: volume of the ``"right"`` and the ``"left"`` lung in millilitres.
+    """
+
+    mask: NDArray[np.uint8]
+    lungs_ml: Mapping[str, float]
+
+
+def segment_scan(scan: Volume) -> LungSegmentation:
+    """Find the lungs of a CT scan with the classical mask of :func:`covidct.functional.segment_lungs`.
+
+    Args:
+        scan: in Hounsfield units, with known spacing.
+
+    Returns:
+        Mask and volumes.
+
+    Raises:
+        InputError: when the scan has no Hounsfield units, no spacing, or no lungs.
+    """
+    from covidct.functional import segment_lungs
+
+    scan.require_hu("Lung segmentation")
+    scan.require_spacing("Lung segmentation")
+    mask = segment_lungs(scan.array, scan.spacing)
+    if not mask.any():
+        raise no_lungs()
+    return LungSegmentation(mask, lungs_ml(mask, scan.spacing))
+
+
+def no_lungs() -> InputError:
+    """The refusal of a scan without lungs."""
+    return InputError(
+        "No lungs were found: this is no chest CT, its values are no Hounsfield units, or it cuts through the chest "
+        "in too few slices; give a CT scan of the whole chest."
+    )
+
+
+def lungs_ml(mask: NDArray[np.uint8], spacing: tuple[float, float, float]) -> dict[str, float]:
+    """Volume of each lung.
+
+    Args:
+        mask: (D, H, W), 1 right, 2 left.
+        spacing: mm along (D, H, W).
+
+    Returns:
+        ``{"right": ..., "left": ...}`` in millilitres; NaN where the spacing is unknown.
+    """
+    counts = np.bincount(mask.ravel(), minlength=3)
+    voxel = float(np.prod(spacing)) / 1000
+    return {side: round(float(counts[value]) * voxel, 1) for side, value in _SIDES.items()}
