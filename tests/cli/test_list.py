@@ -1,0 +1,57 @@
+"""``covidct list``: read from source text, equal to what an import gives."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from importlib import import_module
+from typing import TYPE_CHECKING, Literal
+
+import pytest
+
+from covidct.__main__ import main
+from covidct.cli.list import catalogue, config_folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize("topic", ["models", "tasks", "datasets"])
+def test_names_and_lines_are_those_of_the_classes(topic: Literal["models", "tasks", "datasets"]) -> None:
+    package = import_module(f"covidct.{topic}")
+    classes = {name: getattr(package, name) for name in package.__all__ if inspect.isclass(getattr(package, name))}
+    found = catalogue(topic)
+    assert list(found) == sorted(classes)
+    for name, line in found.items():
+        assert line == (inspect.getdoc(classes[name]) or "").partition("\n\n")[0].replace("\n", " ")
+        assert line
+
+
+def test_configs_are_files_with_a_first_line() -> None:
+    found = catalogue("configs")
+    assert any(path.endswith("masked_gap_resnet.yaml") for path in found)
+    assert all(found.values())
+    assert set(found) == {str(path) for path in config_folder().glob("*.yaml")}
+
+
+def test_json_has_one_entry_a_topic(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)) == {"models", "tasks", "datasets", "configs"}
+
+
+def test_a_table_a_topic(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "models"]) == 0
+    text = capsys.readouterr().out
+    assert "MaskedGAPResNet" in text
+    assert "tasks" not in text.split()
+
+
+def test_an_unknown_topic_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "modles"]) == 2
+    assert "models" in capsys.readouterr().err
+
+
+def test_configs_of_a_wheel_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "configs").mkdir()
+    monkeypatch.setattr("covidct.cli.list._PACKAGE", tmp_path)
+    assert config_folder() == tmp_path / "configs"
