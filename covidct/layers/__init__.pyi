@@ -1,0 +1,3 @@
+from .recompute import recompute as recompute
+
+__all__ = ("recompute",)

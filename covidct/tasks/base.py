@@ -1,0 +1,206 @@
+"""``BaseTask``: what every LightningModule of the library shares."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
+
+import covidct
+from covidct.errors import CheckpointError, UsageError
+from covidct.preprocessing import Preprocessing
+from covidct.sample import check_batch
+from covidct.weights import RECORD_KEY
+
+if TYPE_CHECKING:
+    from pytorch_lightning.utilities.types import OptimizerConfig, OptimizerLRSchedulerConfig
+    from torch import Tensor, nn
+    from torch.optim import Optimizer
+
+    from covidct.sample import Batch, Kind
+
+__all__ = ("BaseTask",)
+
+_CALLABLES = ("optimizer", "lr_scheduler")
+
+
+class BaseTask(pl.LightningModule, ABC):
+    """A network with its published recipe, its pre-processing record and its checkpoints.
+
+    Hyper-parameters are plain data, saved in the checkpoint, so that it loads with ``weights_only=True``; the callables
+    ``optimizer`` and ``lr_scheduler`` are left out. A checkpoint also records the task, the classes, the version of
+    covidct and the whole pre-processing, which is taken from the data module at the first run and is then binding.
+
+    Attributes:
+        inputs: batch keys that the network takes, in the order of its arguments.
+        kind: which column of :mod:`covidct.sample` the batches follow.
+        model: the network.
+        preprocessing: what the network was trained on; None until a data module or a checkpoint tells.
+
+    Args:
+        optimizer: makes an optimizer of the parameters; None is the published recipe.
+        lr_scheduler: makes a scheduler of the optimizer; None is the published recipe.
+    """
+
+    inputs: ClassVar[tuple[str, ...]]
+    kind: ClassVar[Kind]
+
+    def __init__(
+        self, *, optimizer: OptimizerCallable | None = None, lr_scheduler: LRSchedulerCallable | None = None
+    ) -> None:
+        """Save the arguments of the concrete task and build its network."""
+        super().__init__()
+        self.save_hyperparameters(ignore=list(_CALLABLES))
+        self._optimizer = optimizer
+        self._lr_scheduler = lr_scheduler
+        self._restored = False  # weights came from a checkpoint or were fetched: never fetch them (again)
+        self._batch_checked = False
+        self.preprocessing: Preprocessing | None = None
+        self.model = self.build_model()
+
+    @abstractmethod
+    def build_model(self) -> nn.Module:
+        """Build the network from ``self.hparams`` alone, with random weights."""
+
+    @abstractmethod
+    def default_optimizer(self) -> Optimizer:
+        """The optimizer of the published recipe."""
+
+    @abstractmethod
+    def _step(self, batch: Batch, stage: str) -> Tensor:
+        """Loss of a batch; logs it and feeds the metrics of ``stage`` (``"train"``, ``"val"`` or ``"test"``)."""
+
+    @property
+    @abstractmethod
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, index = label."""
+
+    def default_lr_scheduler(self, optimizer: Optimizer) -> Any:  # noqa: ANN401  (torch has no common base)
+        """The learning rate scheduler of the published recipe; None keeps the rate."""
+        return None
+
+    def load_pretrained(self) -> None:
+        """Fetch published weights into the network; called once, at the start of a fresh training."""
+
+    def forward(self, batch: Batch) -> Any:  # noqa: ANN401  (what the network returns)
+        """Run the network on a batch of :mod:`covidct.sample`."""
+        return self.model(*self.network_inputs(batch))
+
+    def network_inputs(self, batch: Batch) -> tuple[Any, ...]:
+        """What the network takes of a batch, in the order of :attr:`inputs`; None for an absent ``slice_mask``."""
+        return tuple(batch.get(key) if key == "slice_mask" else batch[key] for key in self.inputs)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Loss of a training batch."""
+        return self._step(batch, "train")
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Loss of a validation batch."""
+        return self._step(batch, "val")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Loss of a test batch."""
+        return self._step(batch, "test")
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig | OptimizerConfig:
+        """The given optimizer and scheduler, or those of the published recipe."""
+        optimizer = self._optimizer(self.parameters()) if self._optimizer else self.default_optimizer()
+        scheduler = self._lr_scheduler(optimizer) if self._lr_scheduler else self.default_lr_scheduler(optimizer)
+        if scheduler is None:
+            return {"optimizer": optimizer}
+        monitor = getattr(scheduler, "monitor", "val_loss")  # read for ReduceLROnPlateau only
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": monitor}}
+
+    def setup(self, stage: str) -> None:
+        """Agree with the data module on the pre-processing, and fetch weights where a fresh training wants them.
+
+        Raises:
+            UsageError: when the data module's pre-processing or classes are not the task's.
+            WeightsError: when published weights are asked for and cannot be had.
+        """
+        self._batch_checked = False
+        asked = getattr(getattr(self.trainer, "datamodule", None), "preprocessing", None)
+        if asked is not None:
+            if self.preprocessing is not None:
+                self.preprocessing.require_same(asked, what="the data module")
+            self._require_classes(asked)
+            self.preprocessing = asked
+        if stage == "fit" and not self._restored and self.trainer.ckpt_path is None:
+            self.load_pretrained()
+            self._restored = True
+
+    def check_batch(self, batch: Batch, *, label: bool = True) -> None:
+        """Verify the first batch of a run against the contract.
+
+        Args:
+            batch: what the loader gives.
+            label: whether the key ``label`` is needed.
+
+        Raises:
+            BatchError: names the key and the fault.
+        """
+        if self._batch_checked:
+            return
+        needed = [key for key in self.inputs if key != "slice_mask"] + ["label"] * label
+        check_batch(batch, self.kind, needed)
+        self._batch_checked = True
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the record that :func:`covidct.tasks.load_task` and ``covidct triage`` read."""
+        checkpoint[RECORD_KEY] = {
+            "version": covidct.__version__,
+            "task": type(self).__name__,
+            "class_names": list(self.class_names),
+            "preprocessing": None if self.preprocessing is None else self.preprocessing.to_dict(),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take over the record.
+
+        Raises:
+            CheckpointError: when another task, or no task of covidct, wrote the checkpoint.
+            UsageError: when the data module asks for another pre-processing.
+        """
+        record = checkpoint.get(RECORD_KEY, {})
+        if record.get("task") != type(self).__name__:
+            raise CheckpointError(
+                f"The checkpoint belongs to {record.get('task', 'no task of covidct')}, not to {type(self).__name__}: "
+                "use the task it was trained with."
+            )
+        self._restored = True
+        if record["preprocessing"] is None:
+            return
+        stored = Preprocessing.from_dict(record["preprocessing"])
+        if self.preprocessing is not None:
+            stored.require_same(self.preprocessing, what="the data module")
+        self._require_classes(stored)
+        self.preprocessing = stored
+
+    def _require_classes(self, preprocessing: Preprocessing) -> None:
+        """Refuse a class list that the network has no outputs for."""
+        count = self.hparams.get("num_classes", len(preprocessing.classes))
+        if count != len(preprocessing.classes):
+            raise UsageError(
+                f"The network has {count} outputs, the data has the classes {', '.join(preprocessing.classes)}: set "
+                f"num_classes={len(preprocessing.classes)} or merge the classes in the data module."
+            )
+
+    def _log_loss(self, stage: str, loss: Tensor, size: int) -> None:
+        """Log a loss under ``<stage>_loss``, the same key on every process."""
+        training = stage == "train"
+        self.log(
+            f"{stage}_loss",
+            loss,
+            on_step=training,
+            on_epoch=True,
+            prog_bar=True,
+            batch_size=size,
+            sync_dist=not training,
+        )
+
+    def _parameters_to_train(self) -> list[torch.nn.Parameter]:
+        """Parameters with a gradient, for :meth:`default_optimizer`."""
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]

@@ -1,0 +1,159 @@
+"""``ClassificationTask``: cross-entropy, metrics over whole cases and predictions of every classifier."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
+from torch.nn import functional as F
+
+from covidct.errors import UsageError
+from covidct.labels import BINARY_CLASSES, CLASSES
+from covidct.metrics import CaseMetrics
+from covidct.tasks.base import BaseTask
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from covidct.sample import Batch
+
+__all__ = ("ClassificationTask",)
+
+
+_PASSED_ON: tuple[Literal["id", "scan", "subject", "label"], ...] = ("id", "scan", "subject", "label")
+
+
+class ClassificationTask(BaseTask):
+    """Softmax over at least two classes, binary too.
+
+    Logs ``<stage>_loss`` and at the end of each epoch every score of :class:`covidct.metrics.CaseMetrics` as
+    ``<stage>_<score>`` (``val_auroc``, ``val_sensitivity_covid``): each scan counts once, over all processes. In
+    training the scores are those of the weights of the moment.
+
+    Args:
+        num_classes: outputs of the network, at least 2.
+        class_weights: factor of each class in the loss: None (all one), ``"balanced"`` (inversely proportional to the
+            class's count in the training part of the data module, mean one over its samples), or a list, index = label.
+            The loss is the mean of the weighted terms, not divided by their weights, so that the factors act with one
+            scan per batch too.
+        optimizer: as in :class:`BaseTask`.
+        lr_scheduler: as in :class:`BaseTask`.
+
+    Raises:
+        UsageError: when ``class_weights`` does not fit.
+    """
+
+    class_weight: Tensor
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        class_weights: Literal["balanced"] | list[float] | None = None,
+        optimizer: OptimizerCallable | None = None,
+        lr_scheduler: LRSchedulerCallable | None = None,
+    ) -> None:
+        """Build the network and the class weights."""
+        super().__init__(optimizer=optimizer, lr_scheduler=lr_scheduler)
+        self._balanced = class_weights == "balanced"
+        factors = [1.0] * num_classes if class_weights is None or isinstance(class_weights, str) else class_weights
+        if len(factors) != num_classes or not all(0 <= factor < float("inf") for factor in factors):
+            raise UsageError(
+                f"class_weights={class_weights} does not fit num_classes={num_classes}: give one finite factor >= 0 "
+                "per class, 'balanced' or null."
+            )
+        self.register_buffer("class_weight", torch.tensor(factors, dtype=torch.float32))
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes: the pre-processing's, else the canonical ones for two or three classes."""
+        if self.preprocessing is not None:
+            return self.preprocessing.classes
+        count = len(self.class_weight)
+        known = {len(names): names for names in (BINARY_CLASSES, CLASSES)}
+        return known.get(count, tuple(f"class_{index}" for index in range(count)))
+
+    def setup(self, stage: str) -> None:
+        """Also weigh the classes by the training part of the data module."""
+        fresh = not self._restored
+        super().setup(stage)
+        if stage == "fit" and fresh and self._balanced:
+            counts = getattr(getattr(self.trainer, "datamodule", None), "class_counts", None)
+            if counts is None or len(counts) != len(self.class_weight) or min(counts) < 1:
+                raise UsageError(
+                    "class_weights='balanced' needs a training part with every class, the data module counts "
+                    f"{counts}: give the factors as a list."
+                )
+            weights = [sum(counts) / (len(counts) * count) for count in counts]
+            self.class_weight.copy_(torch.tensor(weights))
+
+    def loss(self, logits: Tensor, label: Tensor) -> Tensor:
+        """Cross-entropy in float32.
+
+        Args:
+            logits: (B, C), any floating dtype.
+            label: (B,) int64.
+
+        Returns:
+            () float32: mean over the batch of the terms times their class weight.
+        """
+        terms = F.cross_entropy(logits.float(), label, reduction="none")
+        return (terms * self.class_weight[label]).mean()
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        """Probabilities of a batch.
+
+        Returns:
+            ``id`` list of str, ``scan`` and ``subject`` (B,) int64, ``prob`` (B, C) float32, ``pred`` (B,) int64, and
+            ``label`` (B,) int64 where the batch has it.
+        """
+        self.check_batch(batch, label=False)
+        return self._prediction(batch, self._logits(self(batch)))
+
+    def on_train_epoch_end(self) -> None:
+        """Log the scores of the epoch."""
+        self._log_scores("train")
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the scores of the epoch."""
+        self._log_scores("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the scores of the epoch."""
+        self._log_scores("test")
+
+    def _step(self, batch: Batch, stage: str) -> Tensor:
+        """Loss of a batch; see :class:`BaseTask`."""
+        self.check_batch(batch)
+        logits = self._logits(self(batch))
+        loss = self.loss(logits, batch["label"])
+        self._log_loss(stage, loss.detach(), len(logits))
+        prob = logits.detach().float().softmax(1)
+        self._metrics(stage).update(prob, batch["label"], scan=batch["scan"], subject=batch["subject"])
+        return loss
+
+    def _prediction(self, batch: Batch, logits: Tensor) -> dict[str, Any]:
+        """What :meth:`predict_step` returns."""
+        prob = logits.float().softmax(1)
+        known: dict[str, Any] = {key: batch[key] for key in _PASSED_ON if key in batch}
+        return {**known, "prob": prob, "pred": prob.argmax(1)}
+
+    def _logits(self, output: Tensor | dict[str, Tensor]) -> Tensor:
+        """The logits of a network that may know more."""
+        return output["logits"] if isinstance(output, dict) else output
+
+    def _metrics(self, stage: str) -> CaseMetrics:
+        """The metrics of a stage, made anew each epoch: the class names are known by then."""
+        name = f"{stage}_metrics"
+        found = getattr(self, name, None)
+        if found is None:
+            found = CaseMetrics(self.class_names).to(self.device)
+            setattr(self, name, found)
+        return found
+
+    def _log_scores(self, stage: str) -> None:
+        """Log and drop the metrics of a stage; every process computes the same values under the same keys."""
+        scores = self._metrics(stage).compute()
+        self.log_dict({f"{stage}_{name}": value for name, value in scores.items()}, on_epoch=True)
+        setattr(self, f"{stage}_metrics", None)
