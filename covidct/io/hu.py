@@ -1,4 +1,4 @@
-"""What the numbers of a CT are: compact storage, padding outside the field of view, and the test for Hounsfield units."""
+"""The numbers of a CT: compact storage, padding outside the field of view, the test for Hounsfield units."""
 
 from __future__ import annotations
 
@@ -44,13 +44,14 @@ def rescale(stored: NDArray[Any], slope: float = 1.0, intercept: float = 0.0) ->
         ends = sorted((low * int(slope) + int(intercept), high * int(slope) + int(intercept)))
         if _INT16.min <= ends[0] and ends[1] <= _INT16.max:
             return _rescale_whole(stored, int(slope), int(intercept))
-    with np.errstate(over="ignore", invalid="ignore"):  # what leaves the range of float32 becomes inf, which clean_hu sees
+    with np.errstate(
+        over="ignore", invalid="ignore"
+    ):  # what leaves the range of float32 becomes inf, which clean_hu sees
         if slope == 1 and intercept == 0:
             return stored.astype(np.float32)
-        exact = stored.astype(np.float64 if stored.dtype.itemsize > 2 else np.float32)
-        exact *= slope
-        exact += intercept
-        return exact.astype(np.float32, copy=False)
+        exact: NDArray[Any] = np.multiply(stored, slope, dtype=np.float64 if stored.dtype.itemsize > 2 else np.float32)
+        np.add(exact, intercept, out=exact)
+        return exact.astype(np.float32)
 
 
 def _rescale_whole(stored: NDArray[Any], slope: int, intercept: int) -> NDArray[np.int16]:
@@ -172,7 +173,9 @@ def settle_intensity(
     message = f"the values ({low:g} to {high:g}) are not Hounsfield units of a body"
     unit = low >= 0 and (high <= 1 or stored == np.uint8)
     if on_fault == "error" or (on_fault == "repair" and not unit):
-        settle("not_hu", message, "", on_fault="error", hint="give the scan in HU, as the scanner or its archive holds it")
+        settle(
+            "not_hu", message, "", on_fault="error", hint="give the scan in HU, as the scanner or its archive holds it"
+        )
     if not unit:
         finding = settle("not_hu", message, "taken as HU as they are", on_fault="warn")
         cleaned, findings = clean_hu(array, on_fault=on_fault)

@@ -1,0 +1,160 @@
+"""Read NIfTI-1 and NIfTI-2 files: nibabel reads the header, the voxels come in one pass into one array."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from covidct.errors import InputError
+from covidct.io.affine import check_affine, settle_grid, spacing_of
+from covidct.io.faults import check_on_fault
+from covidct.io.hu import rescale, settle_intensity
+from covidct.io.inflate import Inflater
+from covidct.io.info import SeriesInfo
+from covidct.io.limits import check_size
+from covidct.io.nifti_header import HEADER_BYTES, NiftiHeader, parse_header
+from covidct.volume import Source, Volume
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from io import BufferedReader
+
+    from numpy.typing import NDArray
+
+    from covidct.io.faults import OnFault
+
+__all__ = ("nifti_info", "read_nifti", "read_nifti_header", "read_nifti_voxels")
+
+_SLACK = 1 << 20  # bytes that may stand behind the voxels; more means that the header does not belong to the data
+
+
+def read_nifti(path: str | os.PathLike[str], *, on_fault: OnFault = "error") -> Volume:
+    """Read a ``.nii`` or ``.nii.gz`` scan onto the canonical LPS grid.
+
+    Exactly the named file is opened; a ``.nii`` beside a ``.nii.gz`` of the same stem plays no part. Geometry comes
+    from the sform, else from the qform, as nibabel and FSL do; a file with neither is refused, since its left and
+    right are a guess. Axes up to 1e-3 off right angles are straightened and recorded, beyond that the volume is
+    refused, or resampled under ``"repair"``. NIfTI names no modality: the values decide
+    (:func:`covidct.io.hu.settle_intensity`).
+
+    Args:
+        path: the file, NIfTI-1 or NIfTI-2, one file with header and voxels.
+        on_fault: ``"error"``, ``"repair"`` or ``"warn"``.
+
+    Returns:
+        A volume of int16 where the values are whole and fit, else float32; modality ``""``.
+
+    Raises:
+        GeometryError: for wrong or missing geometry.
+        InputError: for a damaged file, more than three axes, colour or complex values, or values that are not HU.
+    """
+    check_on_fault(on_fault)
+    with _opened(path) as raw:
+        header, stored = _read(raw, on_fault=on_fault)
+    grid = settle_grid(rescale(stored, header.slope, header.intercept), header.affine, on_fault=on_fault)
+    del stored
+    array, intensity, findings = settle_intensity(grid.array, stored=header.dtype, on_fault=on_fault)
+    return Volume(
+        array=array,
+        affine=grid.affine,
+        modality="",
+        intensity=intensity,
+        findings=(*header.findings, *grid.findings, *findings),
+        source=Source("nifti", header.shape, header.affine),
+    )
+
+
+def read_nifti_voxels(path: str | os.PathLike[str]) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Read the values of a NIfTI file as they are, for masks.
+
+    Args:
+        path: the file.
+
+    Returns:
+        (k, j, i) values after the header's scaling, and the (4, 4) affine, voxel (i, j, k) to LPS mm.
+
+    Raises:
+        InputError: for a damaged file.
+    """
+    with _opened(path) as raw:
+        header, stored = _read(raw, on_fault="error")
+    if header.slope == 1 and header.intercept == 0:
+        return stored, header.affine
+    return rescale(stored, header.slope, header.intercept), header.affine
+
+
+def nifti_info(path: str | os.PathLike[str]) -> SeriesInfo:
+    """Describe a NIfTI file from its header alone.
+
+    Args:
+        path: the file.
+
+    Raises:
+        InputError: when the header is damaged.
+    """
+    header = read_nifti_header(path, on_fault="warn")
+    findings = (*header.findings, *check_affine(header.affine, on_fault="warn"))
+    i, j, k = spacing_of(header.affine).tolist()
+    return SeriesInfo("", "nifti", "", header.shape, (k, j, i), (Path(path),), findings)
+
+
+def read_nifti_header(path: str | os.PathLike[str], *, on_fault: OnFault = "error") -> NiftiHeader:
+    """Read and check the header alone.
+
+    Args:
+        path: the file.
+        on_fault: what to do about missing or contradictory geometry.
+
+    Raises:
+        InputError: when the header is damaged.
+    """
+    with _opened(path) as raw:
+        stream = Inflater(raw) if _is_gzip(raw) else raw
+        return parse_header(stream.read(HEADER_BYTES), on_fault=on_fault)
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[BufferedReader]:
+    """Open exactly this file; what the system says becomes one sentence."""
+    try:
+        with Path(path).open("rb") as raw:
+            yield raw
+    except OSError as error:
+        raise InputError(f"The file {Path(path).name!r} cannot be read: {error.strerror or error}.") from error
+    except MemoryError as error:
+        raise InputError(f"The file {Path(path).name!r} does not fit into the memory of this machine.") from error
+
+
+def _is_gzip(raw: BufferedReader) -> bool:
+    """By content, not by name: both .nii that are gzipped and .nii.gz that are not are about."""
+    start = raw.read(2)
+    raw.seek(0)
+    return start == b"\x1f\x8b"
+
+
+def _read(raw: BufferedReader, *, on_fault: OnFault) -> tuple[NiftiHeader, NDArray[Any]]:
+    """Header, and the stored values (k, j, i) in an array of their own."""
+    held = os.fstat(raw.fileno()).st_size
+    packed = _is_gzip(raw)
+    stream = Inflater(raw) if packed else raw
+    block = stream.read(HEADER_BYTES)
+    header = parse_header(block, on_fault=on_fault)
+    before = 0 if packed else header.offset
+    check_size(header.shape, header.dtype.itemsize, held=held - before, compressed=packed)
+    start = block[header.offset :]  # an offset of 352 lies within the bytes that a NIfTI-2 header would have
+    if header.offset > len(block):
+        stream.read(header.offset - len(block))
+    stored = np.empty(header.shape, dtype=header.dtype)  # costs no memory before the bytes arrive
+    view = stored.reshape(-1).view(np.uint8).data
+    head = min(len(start), len(view))
+    view[:head] = start[:head]
+    count = head + stream.readinto(view[head:])
+    if count < len(view):
+        raise InputError(f"The file ends too early: {len(view):,} bytes of voxels were expected, {count:,} are there.")
+    if len(stream.read(_SLACK)) == _SLACK:  # for gzip this also checks the checksum at the end
+        raise InputError("The file holds more than its header declares: the header is damaged, export it again.")
+    return header, stored
