@@ -1,0 +1,117 @@
+"""``discover``: the scans among files, folders and zips, without decoding a pixel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from covidct.errors import CovidctError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = ("ScanInput", "discover")
+
+_VOLUMES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".zip")
+_RASTERS = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+_DICOM = (".dcm", ".dicom", ".dc3", ".ima")
+_MAGIC_AT, _MAGIC = 128, b"DICM"  # PS3.10 section 7.1: 128 bytes of preamble, then the prefix
+
+
+@dataclass(frozen=True, slots=True)
+class ScanInput:
+    """One scan to be read.
+
+    Attributes:
+        path: what :func:`covidct.io.read_scan` is given.
+        series: SeriesInstanceUID where the path holds several series, else None.
+    """
+
+    path: Path
+    series: str | None = None
+
+
+def discover(paths: Iterable[Path]) -> tuple[ScanInput, ...]:
+    """Find the scans in what the user named.
+
+    A file or zip is taken as it is. In a folder these are scans: each DICOM series (the folder with its sub-folders
+    when DICOM lies in it directly, else each sub-folder by itself), each volume file, each zip, and each folder of PNG,
+    JPEG or TIFF slices. Anything else in it is passed over, hidden files too. An input that holds several series gives
+    one scan each.
+
+    Args:
+        paths: files and folders.
+
+    Returns:
+        The scans in natural order, each once.
+
+    Raises:
+        UsageError: when a path does not exist.
+        CovidctError: when there is no scan in any of them.
+    """
+    found: dict[ScanInput, None] = {}
+    for path in paths:
+        if not path.exists():
+            raise UsageError(f"There is no file or folder {path}: check the path.")
+        found.update(dict.fromkeys(_search(path) if path.is_dir() else _parts(path)))
+    if not found:
+        names = ", ".join(map(str, paths))
+        raise UsageError(f"There is no scan in {names}: give DICOM, NIfTI, NRRD or MetaImage files or folders.")
+    return tuple(found)
+
+
+def _search(folder: Path) -> Iterator[ScanInput]:
+    """Scans of a folder."""
+    files: list[Path] = []
+    folders: list[Path] = []
+    for entry in sorted(folder.iterdir(), key=_natural):
+        if not entry.name.startswith("."):
+            (folders if entry.is_dir() and not entry.is_symlink() else files).append(entry)
+    if any(_is_dicom(file) for file in files):
+        yield from _parts(folder)
+        yield from (ScanInput(file) for file in sorted(folder.rglob("*"), key=_natural) if _is_volume(file))
+        return
+    yield from (ScanInput(file) for file in files if _is_volume(file))
+    if any(file.suffix.lower() in _RASTERS for file in files):
+        yield ScanInput(folder)
+    for inner in folders:
+        yield from _search(inner)
+
+
+def _parts(path: Path) -> Iterator[ScanInput]:
+    """One scan a series; an input that cannot be listed stays one scan, and reading it will say why."""
+    from covidct.io import find_series
+
+    try:
+        series = [info.uid for info in find_series(path) if info.uid]
+    except CovidctError:
+        series = []
+    if len(series) < 2:
+        yield ScanInput(path)
+    else:
+        yield from (ScanInput(path, uid) for uid in series)
+
+
+def _is_volume(file: Path) -> bool:
+    """Does the name say that this is a volume or a zip."""
+    return file.name.lower().endswith(_VOLUMES) and not file.name.startswith(".") and file.is_file()
+
+
+def _is_dicom(file: Path) -> bool:
+    """Does the name or the prefix say that this is DICOM."""
+    if file.suffix.lower() in _DICOM:
+        return True
+    try:
+        with file.open("rb") as stream:
+            stream.seek(_MAGIC_AT)
+            return stream.read(len(_MAGIC)) == _MAGIC
+    except OSError:
+        return False
+
+
+def _natural(path: Path) -> list[tuple[int, int | str]]:
+    """Sort key that puts ``case10`` behind ``case9``."""
+    import re
+
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", str(path)) if part]

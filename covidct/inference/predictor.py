@@ -1,0 +1,258 @@
+"""``Predictor``: a checkpoint applied to single scans, by the path it was trained with."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+
+from covidct.errors import CheckpointError, UsageError
+from covidct.inference.segment import segment_scan
+from covidct.result import Preview, ScanResult
+from covidct.sample import collate
+from covidct.tasks import load_task
+from covidct.transforms import prepare_volume, to_sample
+from covidct.weights import sha256_file
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from covidct.inference.discover import ScanInput
+    from covidct.sample import Batch
+    from covidct.tasks import BaseTask
+    from covidct.volume import Volume
+
+__all__ = ("Predictor", "make_preview", "results_of_batch")
+
+_SHOWN = 6  # slices of a scan in its report: a row that is read at a glance
+
+
+class Predictor:
+    """A trained volume classifier, ready to be applied.
+
+    Attributes:
+        task: in evaluation mode, on the device.
+        preprocessing: the checkpoint's record; it alone says what happens to a scan.
+        sha256: of the checkpoint file.
+        on_fault: what is done with wrong geometry.
+
+    Args:
+        checkpoint: a ``.ckpt`` file of a task on CT volumes.
+        device: ``"auto"`` (CUDA when there is one, else the CPU) or a torch device such as ``"cuda:1"``.
+        on_fault: ``"error"``, ``"repair"`` or ``"warn"``, see :func:`covidct.io.read_scan`.
+
+    Raises:
+        CheckpointError: when the file is damaged, pickled, or of a task that is not for CT volumes.
+        UsageError: when there is no such device.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str | os.PathLike[str],
+        *,
+        device: str = "auto",
+        on_fault: Literal["error", "repair", "warn"] = "error",
+    ) -> None:
+        """Load the checkpoint."""
+        task = load_task(checkpoint)
+        if task.preprocessing is None or task.preprocessing.kind != "ct_volume":
+            kind = "no recorded pre-processing" if task.preprocessing is None else f"{task.preprocessing.kind} data"
+            raise CheckpointError(
+                f"The checkpoint belongs to {type(task).__name__} on {kind}, but whole CT volumes are asked for: "
+                "give a checkpoint of a task on CT volumes, such as MaskedGAPResNetTask."
+            )
+        self.device = _device(device)
+        self.task: BaseTask = task.to(self.device).eval()
+        self.preprocessing = task.preprocessing
+        self.sha256 = sha256_file(checkpoint)
+        self.on_fault = on_fault
+
+    def read(self, scan: ScanInput) -> Volume:
+        """Read a scan; see :func:`covidct.io.read_scan`."""
+        from covidct.io import read_scan
+
+        return read_scan(scan.path, series=scan.series, on_fault=self.on_fault)
+
+    def __call__(self, scan: ScanInput, *, id: str) -> ScanResult:
+        """Read, prepare, classify.
+
+        Args:
+            scan: what to read.
+            id: pseudonym, goes into the result.
+
+        Returns:
+            The result, with pictures.
+
+        Raises:
+            CovidctError: when the scan cannot be used.
+        """
+        seconds: dict[str, float] = {}
+        with _timed(seconds, "read"):
+            volume = self.read(scan)
+        return self.apply(volume, id=id, seconds=seconds)
+
+    def apply(self, volume: Volume, *, id: str, seconds: dict[str, float] | None = None) -> ScanResult:
+        """Prepare and classify a volume.
+
+        Args:
+            volume: a chest CT in Hounsfield units.
+            id: goes into the result.
+            seconds: time of steps before this one.
+
+        Raises:
+            InputError: when the volume has no lungs, no Hounsfield units or no geometry.
+        """
+        seconds = dict(seconds or {})
+        with _timed(seconds, "prepare"):
+            batch, lungs_ml = self._prepare(volume, id)
+        with _timed(seconds, "network"):
+            (result,) = results_of_batch(self.task, batch)
+        return replace(
+            result,
+            findings=volume.findings,
+            geometry=_geometry(volume),
+            lungs_ml=lungs_ml,
+            seconds=seconds,
+        )
+
+    def _prepare(self, volume: Volume, name: str) -> tuple[Batch, dict[str, float]]:
+        """A batch of one scan, by the record of the checkpoint, and the volume of the lungs."""
+        record, mask, lungs_ml = self.preprocessing, None, {}
+        if record.mask_source == "threshold":
+            lungs = segment_scan(volume)
+            # the same mask that prepare_volume would find: handed over, so that it is computed once and measured here
+            record, mask, lungs_ml = replace(record, mask_source="file"), lungs.mask, dict(lungs.lungs_ml)
+        prepared = prepare_volume(volume, record, lung_mask=mask)
+        unknown = torch.tensor(0)
+        sample = to_sample(prepared, id=name, subject=unknown, scan=unknown)
+        return collate([sample]), lungs_ml
+
+
+def results_of_batch(task: BaseTask, batch: Batch) -> list[ScanResult]:
+    """Apply a task to a batch of CT volumes.
+
+    Args:
+        task: a volume classifier in evaluation mode; the batch is moved to its device.
+        batch: as :func:`covidct.sample.collate` makes it, with ``lung_mask`` where the task has pooling weights.
+
+    Returns:
+        One result per scan with probabilities, slice scores and pictures; ``label`` where the batch has one.
+    """
+    on_device = {
+        key: value.to(task.device) if isinstance(value, torch.Tensor) and key in (*task.inputs, *_IDENTITY) else value
+        for key, value in batch.items()
+    }
+    with torch.inference_mode():
+        found = task.predict_step(on_device, 0)
+        weights = _pooling_weights(task, on_device)
+    names = task.class_names
+    results = []
+    for index, name in enumerate(batch["id"]):
+        probabilities = dict(zip(names, found["prob"][index].tolist(), strict=True))
+        predicted = names[int(found["pred"][index])]
+        scores = _slice_scores(found, index, names.index(predicted))
+        label = int(batch["label"][index]) if "label" in batch else -1
+        results.append(
+            ScanResult(
+                id=name,
+                status="done",
+                probabilities=probabilities,
+                predicted=predicted,
+                slice_scores=scores,
+                label=names[label] if label >= 0 else "",
+                preview=make_preview(batch, index, scores=scores, weights=weights),
+            )
+        )
+    return results
+
+
+_IDENTITY = ("subject", "scan", "label")
+
+
+def make_preview(
+    batch: Batch, index: int, *, scores: tuple[float, ...] = (), weights: torch.Tensor | None = None
+) -> Preview | None:
+    """Pictures of one scan of a batch: slices evenly spaced through the lungs, the one of highest score among them.
+
+    Args:
+        batch: CT volumes with ``lung_mask``.
+        index: of the scan in the batch.
+        scores: score of each slice, NaN where there is none.
+        weights: (B, D, h, w) pooling weights, or None.
+
+    Returns:
+        At most six slices; None for a batch without lung masks.
+    """
+    if "lung_mask" not in batch:
+        return None
+    mask = batch["lung_mask"][index, 0].cpu().numpy()
+    image = batch["image"][index, 0].cpu().numpy()
+    chosen = _shown_slices(mask, np.asarray(scores, dtype=np.float64))
+    return Preview(
+        slices=np.rint(image[chosen] * 255).astype(np.uint8),
+        lung_mask=mask[chosen],
+        weights=None if weights is None else weights[index, chosen].cpu().numpy(),
+        indices=tuple(int(number) for number in chosen),
+    )
+
+
+def _shown_slices(mask: NDArray[np.uint8], scores: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Indices of the slices to show, feet to head."""
+    lung = np.flatnonzero(mask.any((1, 2)))
+    if not len(lung):
+        lung = np.arange(len(mask))
+    places = np.linspace(0, len(lung) - 1, min(_SHOWN, len(lung)) + 2)[1:-1]
+    chosen = set(lung[np.rint(places).astype(np.int64)].tolist())
+    if np.isfinite(scores).any():
+        best = int(np.nanargmax(scores))
+        chosen = {best, *sorted(chosen, key=lambda number: abs(number - best))[1:]} if chosen else {best}
+    return np.array(sorted(chosen), dtype=np.int64)
+
+
+def _slice_scores(found: dict[str, Any], index: int, label: int) -> tuple[float, ...]:
+    """Scores of the predicted class, slice by slice; empty when the network has none."""
+    scores = found.get("slice_scores")
+    return () if scores is None else tuple(scores[index, :, label].tolist())
+
+
+def _pooling_weights(task: BaseTask, batch: Batch) -> torch.Tensor | None:
+    """Pooling weights of the network; None when it has none."""
+    make = getattr(task.model, "pooling_weights", None)
+    return None if make is None or "lung_mask" not in batch else make(batch["lung_mask"])
+
+
+def _geometry(volume: Volume) -> dict[str, Any]:
+    """The grid of the source, as plain data."""
+    return {
+        "format": volume.source.format if volume.source else "array",
+        "modality": volume.modality,
+        "shape": list(volume.shape),
+        "spacing_mm": [round(step, 6) for step in volume.spacing],
+    }
+
+
+def _device(name: str) -> torch.device:
+    """The device, tried out."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.zeros(1, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(
+            f"There is no device {name!r} here: use 'auto' or 'cpu'; `covidct doctor` lists devices."
+        ) from error
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], step: str) -> Iterator[None]:
+    """Add the duration of the block to ``seconds``."""
+    start = time.perf_counter()
+    yield
+    seconds[step] = round(time.perf_counter() - start, 3)

@@ -1,0 +1,145 @@
+"""``triage``: a checkpoint applied to a cohort; one bad input does not stop the rest."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import re
+import secrets
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Literal
+
+import covidct
+from covidct import RESEARCH_USE
+from covidct.errors import CovidctError
+from covidct.inference.discover import discover
+from covidct.inference.predictor import Predictor
+from covidct.result import CohortResult, ScanResult
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from covidct.inference.discover import ScanInput
+
+__all__ = ("anonymous", "examine", "run_record", "triage")
+
+_LOGGER = logging.getLogger(__name__)
+_UID = re.compile(r"\b\d+(?:\.\d+){4,}\b")  # PS3.5 section 9.1: dotted numbers; five parts are no decimal or version
+_PACKAGES = ("torch", "torchvision", "pytorch-lightning", "monai", "SimpleITK", "pydicom", "numpy")
+
+
+def triage(
+    paths: Iterable[Path],
+    *,
+    checkpoint: str | os.PathLike[str],
+    device: str = "auto",
+    on_fault: Literal["error", "repair", "warn"] = "error",
+) -> CohortResult:
+    """Apply a checkpoint to all scans among files, folders and zips.
+
+    Args:
+        paths: what to look through, see :func:`covidct.inference.discover`.
+        checkpoint: a ``.ckpt`` file of a task on CT volumes.
+        device: ``"auto"`` or a torch device.
+        on_fault: what to do with wrong geometry, see :func:`covidct.io.read_scan`.
+
+    Returns:
+        One result per scan in the order found. Ids are random and lead nowhere; a scan that could not be used has the
+        status ``"failed"`` and says why, without file names.
+
+    Raises:
+        UsageError: when a path does not exist, or there is no scan in any of them.
+        CheckpointError: when the checkpoint cannot be used.
+    """
+    predictor = Predictor(checkpoint, device=device, on_fault=on_fault)
+    scans = discover(paths)
+    results = tuple(examine(predictor, scan, id=f"scan-{secrets.token_hex(6)}") for scan in scans)
+    return CohortResult(results, run_record(predictor))
+
+
+def examine(predictor: Predictor, scan: ScanInput, *, id: str, tell: Callable[[str], None] | None = None) -> ScanResult:
+    """Apply a predictor to one scan; never raises on account of the scan.
+
+    Args:
+        predictor: the checkpoint.
+        scan: what to read.
+        id: pseudonym.
+        tell: called with the sentence of a failure in full, file names included, for the person at the terminal.
+
+    Returns:
+        The result; a failed one holds the sentence without anything that leads to the input.
+    """
+    try:
+        return _without_names(predictor(scan, id=id), scan)
+    except CovidctError as error:
+        sentence = str(error)
+        reason = anonymous(sentence, scan.path)
+    except MemoryError:
+        sentence = reason = "There is not enough memory for this scan: use a machine with more."
+    except Exception as error:
+        # a fault of the library must not stop a cohort; the text of an unknown error may hold anything, so only its
+        # kind goes into files
+        _LOGGER.debug("a scan failed", exc_info=True)
+        sentence = f"covidct itself failed with {type(error).__name__}: {error}"
+        reason = f"covidct itself failed with {type(error).__name__}; please report it."
+    if tell is not None:
+        tell(sentence)
+    return ScanResult(id=id, status="failed", error=reason)
+
+
+def _without_names(result: ScanResult, scan: ScanInput) -> ScanResult:
+    """The result with findings that name no file."""
+    from dataclasses import replace
+
+    clean = tuple(replace(finding, message=anonymous(finding.message, scan.path)) for finding in result.findings)
+    return replace(result, findings=clean)
+
+
+def anonymous(sentence: str, path: Path) -> str:
+    """A sentence without what leads to the input: its path, the names of files in it, unique identifiers.
+
+    Args:
+        sentence: of an error or finding.
+        path: the input it is about.
+    """
+    names = {str(path), str(path.resolve()), path.name, path.stem, *path.parts[1:]}
+    if path.is_dir():
+        names.update(part for file in path.rglob("*") for part in (file.name, file.stem))
+    elif path.suffix.lower() == ".zip":
+        names.update(_names_in_zip(path))
+    for name in sorted(names, key=len, reverse=True):
+        if len(name) > 2:  # shorter ones are words such as "CT"
+            sentence = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "(input)", sentence)
+    return _UID.sub("(uid)", sentence)
+
+
+def _names_in_zip(path: Path) -> set[str]:
+    """Names of the entries of a zip; none when it cannot be listed."""
+    import zipfile
+    from pathlib import PurePosixPath
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = [PurePosixPath(name) for name in archive.namelist()]
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return set()
+    return {part for entry in entries for part in (str(entry), *entry.parts, entry.stem)}
+
+
+def run_record(predictor: Predictor) -> dict[str, Any]:
+    """What made a cohort's results: versions, checkpoint, pre-processing, options, start; no path, no user name."""
+    return {
+        "research_use": RESEARCH_USE,
+        "covidct": covidct.__version__,
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in _PACKAGES},
+        "task": type(predictor.task).__name__,
+        "checkpoint_sha256": predictor.sha256,
+        "preprocessing": predictor.preprocessing.to_dict(),
+        "on_fault": predictor.on_fault,
+        "device": str(predictor.device),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
