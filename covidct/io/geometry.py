@@ -141,6 +141,14 @@ class Stack:
         return np.diff(self.heights)
 
     @property
+    def pitch(self) -> float:
+        """Mean step in mm, gaps counted as the slices they stand for; the median step where steps are uneven."""
+        count = int(self.multiples.sum())
+        if not (self.multiples > 0).all():
+            return self.step
+        return float(self.heights[-1] - self.heights[0]) / count
+
+    @property
     def drift(self) -> float:
         """In-plane distance in mm between first and last slice that the lean makes."""
         return float(np.hypot(*self.lean) * (self.heights[-1] - self.heights[0]))

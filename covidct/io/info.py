@@ -46,7 +46,7 @@ class SeriesInfo:
             "format": self.format,
             "modality": self.modality,
             "shape": list(self.shape),
-            "spacing": [None if s != s else round(s, 6) for s in self.spacing],  # noqa: PLR0124 - NaN is not itself
+            "spacing": [None if s != s else round(s, 6) for s in self.spacing],
             "files": self.file_count,
             "findings": [{"code": f.code, "message": f.message, "action": f.action} for f in self.findings],
         }

@@ -1,0 +1,249 @@
+"""Read DICOM: a folder, an enhanced multi-frame file or a zip becomes a volume of known geometry, or a refusal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from covidct.errors import GeometryError, InputError, ModalityError
+from covidct.io.dicom_faults import examine, stack_affine
+from covidct.io.dicom_files import open_items
+from covidct.io.dicom_pixels import read_hu, require_codec, stored_values
+from covidct.io.dicom_series import Fault, Series, find_all, settle_faults
+from covidct.io.faults import check_on_fault
+from covidct.io.geometry import canonical_axes, straighten
+from covidct.io.hu import AIR_HU, looks_like_hu
+from covidct.io.info import SeriesInfo
+from covidct.volume import Source, Volume
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from covidct.io.dicom_slices import Slice
+    from covidct.io.faults import OnFault
+    from covidct.io.geometry import Stack
+    from covidct.volume import Finding
+
+__all__ = ("dicom_info", "read_dicom")
+
+_KINDS = {
+    "CR": "a projection X-ray", "DX": "a projection X-ray", "MR": "a magnetic resonance scan", "OT": "an image",
+    "PT": "a PET scan", "RTDOSE": "a radiotherapy dose", "SC": "a screen capture", "SEG": "a segmentation",
+    "SR": "a report",
+}  # fmt: skip
+
+
+def dicom_info(path: str | os.PathLike[str]) -> list[SeriesInfo]:
+    """Describe every DICOM series in a folder, zip or file from headers alone.
+
+    Args:
+        path: a folder (sub-folders too), a zip or a file.
+
+    Returns:
+        One entry per series, most slices first; empty when there is no DICOM. The action of a finding is what
+        :func:`read_dicom` does when nothing else is asked for.
+
+    Raises:
+        InputError: when the path does not exist or a zip is unsafe.
+    """
+    with open_items(Path(path)) as items:
+        found, loose = find_all(items)
+        infos = []
+        for index, series in enumerate(found):
+            files = tuple(item.path for item in series.items)
+            shape = (len(series.slices), *series.slices[0].shape)
+            modality = series.modality
+            if series.has_pixels:
+                _check_modality(series)
+                examine(series, _same_pixels)
+            faults = [*series.faults, *(loose if index == 0 else ())]
+            spacing = _spacing(series)
+            findings = tuple(fault.finding("error") for fault in faults)
+            infos.append(SeriesInfo(series.uid, "dicom", modality, shape, spacing, files, findings))
+    return infos
+
+
+def read_dicom(path: str | os.PathLike[str], *, series: str | None = None, on_fault: OnFault = "error") -> Volume:
+    """Read one CT series onto the canonical LPS grid.
+
+    Positions are projected on the slice normal; what is wrong becomes a named finding. ``"error"`` refuses all but
+    reversed or shuffled names and byte-equal duplicates; ``"repair"`` resamples gaps, uneven steps and tilt and drops
+    duplicates, localizers and single strays; ``"warn"`` takes the slices as they come, at their mean distance.
+    HU below -1024 and declared padding become -1024 (air).
+
+    Args:
+        path: a folder (sub-folders too), a zip or a multi-frame file.
+        series: SeriesInstanceUID, needed where there are several.
+        on_fault: ``"error"``, ``"repair"`` or ``"warn"``.
+
+    Returns:
+        A volume of int16 where slope and intercept are whole and the values fit, else float32. ``source.affine`` is
+        the grid of the stored slices, sheared where the gantry was tilted.
+
+    Raises:
+        GeometryError: wrong geometry that the policy does not allow.
+        ModalityError: another kind of image than CT.
+        CodecError: an unknown compression.
+        InputError: damaged files, an unsafe zip, values that are no Hounsfield units.
+    """
+    check_on_fault(on_fault)
+    with open_items(Path(path)) as items:
+        found, loose = find_all(items)
+        if not found:
+            names = f" ({loose[0].message})" if loose else ""
+            raise InputError(f"There is no DICOM image in {Path(path).name}{names}: give the folder of a CT series.")
+        chosen, extra = _choose(found, series)
+        _check_modality(chosen)
+        examine(chosen, _same_pixels)
+        if series is None:
+            chosen.faults += loose
+        chosen.faults[:0] = extra
+        for fault in chosen.faults:
+            if fault.code == "not_ct" and fault.action(on_fault) is None:
+                raise ModalityError(f"{fault.message} (not_ct): give a CT series.")
+        findings = settle_faults(chosen.faults, on_fault)
+        require_codec(chosen.slices[0])
+        return _volume(chosen, findings, on_fault)
+
+
+def _choose(found: list[Series], uid: str | None) -> tuple[Series, list[Fault]]:
+    """Pick the series that is asked for, or the only one that can be a volume."""
+    if uid is not None:
+        matching = [s for s in found if s.uid == uid]
+        if not matching:
+            listed = "; ".join(s.describe() for s in found[:10])
+            raise InputError(f"There is no series {uid} here, there are: {listed}.")
+        return matching[0], []
+    images = [s for s in found if s.has_pixels]
+    if not images:
+        return found[0], []
+    volumes = [s for s in images if len(s.slices) >= 3 and not all(x.is_localizer for x in s.slices)]
+    if len(volumes) == 1 and len(images) > 1:
+        listed = "; ".join(s.describe() for s in images if s is not volumes[0])
+        message = f"other series with too few slices for a volume were left out: {listed}"
+        return volumes[0], [Fault("other_series", message, harmless="recorded")]
+    if len(images) == 1:
+        return images[0], []
+    candidates = volumes or images
+    listed = "; ".join(s.describe() for s in candidates[:10])
+    more = f" and {len(candidates) - 10} more" if len(candidates) > 10 else ""
+    raise GeometryError(
+        f"There are {len(candidates)} series (several_series): {listed}{more}; choose one with series=UID.",
+        (Fault("several_series", f"there are {len(candidates)} series: {listed}{more}").finding("error"),),
+    )
+
+
+def _check_modality(series: Series) -> None:
+    colour = any(s.values.get("samples", 1) != 1 for s in series.slices)
+    if series.modality not in ("CT", "") or not series.has_pixels or colour:
+        reading = None if colour or not series.has_pixels else "recorded"
+        series.faults.insert(0, Fault("not_ct", _not_ct_sentence(series), warn=reading))
+
+
+def _not_ct_sentence(series: Series) -> str:
+    if not series.has_pixels:
+        what = (
+            f"{_KINDS.get(series.modality, 'a DICOM object')} ({series.modality or 'no modality'}) without image pixels"
+        )
+    elif any(s.values.get("samples", 1) != 1 for s in series.slices):
+        what = "a colour image"
+    else:
+        what = f"{_KINDS.get(series.modality, 'an image')} of modality {series.modality}"
+    return f"This is {what}, not a CT scan"
+
+
+def _same_pixels(one: Slice, other: Slice) -> bool:
+    return one.shape == other.shape and np.array_equal(stored_values(one), stored_values(other))
+
+
+def _spacing(series: Series) -> tuple[float, float, float]:
+    nan = float("nan")
+    rows, columns = (series.slices[0].pixel_spacing if series.slices else None) or (nan, nan)
+    return (series.stack.pitch if series.stack else nan), rows, columns
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How the slices become an even grid.
+
+    Attributes:
+        step: mm between slices of the source grid.
+        resample: None to stack slices as they are, else the wanted heights.
+        offsets: (n, 2) in-plane place in pixels, zero where the slices are in line.
+    """
+
+    step: float
+    resample: NDArray[np.float64] | None
+    offsets: NDArray[np.float64]
+
+
+def _plan(series: Series, stack: Stack, on_fault: OnFault) -> _Plan:
+    count = len(series.slices)
+    span = float(stack.heights[-1] - stack.heights[0])
+    codes = {fault.code for fault in series.faults}
+    leaning = bool(codes & {"gantry_tilt", "shifted_slices"})
+    if on_fault != "repair" or not (leaning or codes & {"missing_slices", "uneven_step"}):
+        return _Plan(span / (count - 1), None, np.zeros((count, 2)))
+    step = stack.pitch
+    steps = int(span / step + 0.01)
+    rows, columns = series.slices[0].pixel_spacing or (1.0, 1.0)
+    offsets = stack.offsets / (columns, rows) if leaning else np.zeros((count, 2))
+    return _Plan(step, stack.heights[0] + step * np.arange(steps + 1), offsets)
+
+
+def _volume(series: Series, findings: tuple[Finding, ...], on_fault: OnFault) -> Volume:
+    stack = series.stack
+    if stack is None:
+        raise GeometryError("The series has no geometry: no volume can be made of it.", findings)
+    plan = _plan(series, stack, on_fault)
+    affine = stack_affine(series, plan.step)
+    shape = (len(series.slices), *series.slices[0].shape)
+    if plan.resample is None:
+        axes = canonical_axes(affine)
+        array = _read(series.slices, axes.shape(shape), axes.source)
+        grid, source_shape = axes.affine(affine, shape), shape
+    else:
+        stored = _read(series.slices, shape, lambda view: view)
+        upright, low = straighten(stored, stack.heights, plan.offsets, plan.resample)
+        source_shape = (len(plan.resample), *shape[1:])
+        straight = affine.copy()
+        if plan.offsets.any():
+            straight[:3, 2] = plan.step * np.cross(*np.reshape(series.slices[0].orientation or (), (2, 3)))
+        straight[:3, 3] += straight[:3, :2] @ low
+        axes = canonical_axes(straight)
+        array = np.ascontiguousarray(axes.canonical(upright))
+        grid = axes.affine(straight, upright.shape)
+    findings += _settle_values(series, array, on_fault)
+    return Volume(array, grid, series.modality, "hu", findings, Source("dicom", source_shape, affine))
+
+
+def _read(slices: Sequence[Slice], shape: tuple[int, ...], view: Any) -> NDArray[Any]:  # noqa: ANN401 - a callable
+    """Read into a new array of the wanted shape; ``view`` shows it in the order of the slices."""
+    whole = all(float(v).is_integer() for s in slices for v in (s.slope or 1, s.intercept or 0))
+    if whole:
+        array = np.empty(shape, dtype=np.int16)
+        if read_hu(slices, view(array)):
+            return array
+        del array
+    array = np.empty(shape, dtype=np.float32)
+    read_hu(slices, view(array))
+    return array
+
+
+def _settle_values(series: Series, array: NDArray[Any], on_fault: OnFault) -> tuple[Finding, ...]:
+    """Refuse values that are no Hounsfield units; where the header does not vouch for them, padding does not count."""
+    doubtful = {"missing_rescale", "missing_modality"} & {fault.code for fault in series.faults}
+    sample = array[:: max(1, array.shape[0] // 64), ::2, ::2]
+    if looks_like_hu(sample[sample > AIR_HU] if doubtful else sample):
+        return ()
+    low, high = int(array.min()), int(array.max())
+    message = f"the values ({low} to {high}) are not the Hounsfield units of a body"
+    if on_fault != "warn":
+        raise InputError(f"T{message[1:]} (not_hu): give the original CT series, or pass on_fault='warn'.")
+    return (Fault("not_hu", message).finding("warn"),)

@@ -1,0 +1,245 @@
+"""The faults of a DICOM series: what does not belong, what is there twice, what is missing or leaning."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from covidct.io.dicom_files import natural_key
+from covidct.io.dicom_series import Fault
+from covidct.io.geometry import canonical_axes, stack_slices
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+    from numpy.typing import NDArray
+
+    from covidct.io.dicom_series import Action, Series
+    from covidct.io.dicom_slices import Slice
+
+__all__ = ("examine", "stack_affine")
+
+
+def examine(series: Series, same: Callable[[Slice, Slice], bool]) -> None:
+    """Find what is wrong with a series; leaves in it the usable slices in order, their geometry and the faults.
+
+    Args:
+        series: changed.
+        same: tells whether two slices have the same stored pixels, asked for duplicates only.
+    """
+    _drop_unreadable(series)
+    _drop_localizers(series)
+    _drop_without_place(series)
+    _keep_majority(series, "mixed_matrix", lambda s: s.shape, "matrix sizes", repair=None)
+    _keep_majority(series, "mixed_orientation", _rounded_orientation, "orientations", repair="dropped")
+    _keep_majority(series, "mixed_spacing", _rounded_spacing, "pixel spacings", repair=None)
+    _drop_same_instance(series, same)
+    if len(series.slices) >= 2:
+        _order(series)
+        _drop_same_place(series, same)
+    if len(series.slices) < 3:
+        count = len(series.slices)
+        message = f"the series has {count} usable slice{'s' * (count != 1)}, a volume needs at least 3"
+        series.faults.append(Fault("too_few_slices", message, warn=None))
+        series.stack = None
+        return
+    _order(series)
+    _check_stack(series)
+    _check_order(series)
+    _check_values(series)
+
+
+def _drop_unreadable(series: Series) -> None:
+    kept = []
+    for slice_ in series.slices:
+        fault = slice_.fault()
+        if fault is None:
+            kept.append(slice_)
+        elif slice_.frame == 0:
+            message = f"the file {slice_.item.name} cannot be used: {fault}"
+            series.faults.append(Fault("unreadable_file", message, repair="dropped", warn="dropped"))
+    series.slices = kept
+
+
+def _drop_localizers(series: Series) -> None:
+    localizers = [s for s in series.slices if s.is_localizer]
+    if localizers:
+        message = f"{len(localizers)} of {len(series.slices)} slices are localizers ({localizers[0].name})"
+        series.faults.append(Fault("localizer", message, repair="dropped", warn="dropped"))
+        series.slices = [s for s in series.slices if not s.is_localizer]
+
+
+def _drop_without_place(series: Series) -> None:
+    lost = [s for s in series.slices if s.position is None or s.orientation is None or s.pixel_spacing is None]
+    if lost:
+        message = (
+            f"{len(lost)} of {len(series.slices)} slices ({lost[0].name}) have no valid position, orientation or pixel "
+            "spacing"
+        )
+        series.faults.append(Fault("missing_geometry", message, warn="dropped"))
+        series.slices = [s for s in series.slices if s not in lost]
+
+
+def _keep_majority(
+    series: Series, code: str, key: Callable[[Slice], Hashable], what: str, *, repair: Action | None
+) -> None:
+    counts = Counter(key(s) for s in series.slices)
+    if len(counts) < 2:
+        return
+    (most, count), *others = counts.most_common()
+    minority = len(series.slices) - count
+    if minority * 10 > len(series.slices):  # no clear majority: then nobody knows which slices are meant
+        repair = None
+    listed = ", ".join(f"{n} slices of {_text(k)}" for k, n in [(most, count), *others[:3]])
+    series.faults.append(Fault(code, f"the series mixes {what}: {listed}", repair=repair, warn="dropped"))
+    series.slices = [s for s in series.slices if key(s) == most]
+
+
+def _text(key: Hashable) -> str:
+    return " x ".join(f"{v:g}" for v in key) if isinstance(key, tuple) else str(key)
+
+
+def _rounded_orientation(slice_: Slice) -> Hashable:
+    return tuple(round(v, 2) + 0.0 for v in slice_.orientation or ())
+
+
+def _rounded_spacing(slice_: Slice) -> Hashable:
+    return tuple(round(v, 3) for v in slice_.pixel_spacing or ())
+
+
+def _drop_same_instance(series: Series, same: Callable[[Slice, Slice], bool]) -> None:
+    first: dict[Hashable, Slice] = {}
+    equal, unlike = [], []
+    for slice_ in series.slices:
+        uid = slice_.values.get("sop_uid")
+        known = first.setdefault((uid, slice_.frame) if uid else id(slice_), slice_)
+        if known is not slice_:
+            is_equal = slice_.position == known.position and same(slice_, known)
+            (equal if is_equal else unlike).append(slice_)
+    if equal:
+        message = f"{len(equal)} slices are there twice with equal pixels ({equal[0].name})"
+        series.faults.append(Fault("duplicate_instance", message, harmless="dropped"))
+    if unlike:
+        message = (
+            f"{len(unlike)} slices carry the SOP instance UID of another one but differ from it ({unlike[0].name})"
+        )
+        series.faults.append(Fault("duplicate_instance", message, repair="dropped", warn="dropped"))
+    dropped = {id(s) for s in (*equal, *unlike)}
+    series.slices = [s for s in series.slices if id(s) not in dropped]
+
+
+def _drop_same_place(series: Series, same: Callable[[Slice, Slice], bool]) -> None:
+    stack = series.stack
+    if stack is None:
+        return
+    kept, doubles = [series.slices[0]], []
+    tolerance = max(0.01 * stack.step, 0.01)
+    height = stack.heights[0]
+    for slice_, own in zip(series.slices[1:], stack.heights[1:], strict=True):
+        if own - height <= tolerance:
+            doubles.append((slice_, kept[-1]))
+        else:
+            kept.append(slice_)
+            height = own
+    if not doubles:
+        return
+    unlike = sum(not same(a, b) for a, b in doubles)
+    message = (
+        f"{len(doubles)} of {len(series.slices)} slices lie where another one lies ({doubles[0][0].name} and "
+        f"{doubles[0][1].name}), {unlike or 'none'} of them with other pixels"
+    )
+    clear = unlike * 10 <= len(kept)  # many unlike ones are a second scan of the same place
+    series.faults.append(Fault("duplicate_position", message, repair="dropped" if clear else None, warn="dropped"))
+    series.slices = kept
+
+
+def _order(series: Series) -> None:
+    positions = np.array([s.position for s in series.slices])
+    orientation = np.median([s.orientation or () for s in series.slices], axis=0)
+    series.stack = stack_slices(positions, orientation)
+    series.slices = [series.slices[k] for k in series.stack.order]
+
+
+def stack_affine(series: Series, step: float) -> NDArray[np.float64]:
+    """Affine (4, 4) of the slices as they lie, voxel (i, j, k) to LPS mm, k in order along the normal.
+
+    Args:
+        series: with its stack.
+        step: mm between slices along the normal.
+    """
+    stack = series.stack
+    if stack is None:
+        return np.full((4, 4), np.nan)
+    first = series.slices[0]
+    row, column = np.array(first.orientation[:3]), np.array(first.orientation[3:])  # type: ignore[index]
+    down, right = first.pixel_spacing  # type: ignore[misc]
+    affine = np.eye(4)
+    affine[:3, 0] = row * right
+    affine[:3, 1] = column * down
+    affine[:3, 2] = step * (np.cross(row, column) + stack.lean[0] * row + stack.lean[1] * column)
+    affine[:3, 3] = first.position
+    return affine
+
+
+def _check_stack(series: Series) -> None:
+    """Gaps, uneven steps, tilt and slices out of line."""
+    stack = series.stack
+    if stack is None:
+        return
+    gaps = stack.multiples[stack.multiples > 1]
+    if len(gaps):
+        k = int(np.argmax(stack.multiples > 1))
+        message = (
+            f"{int((gaps - 1).sum())} slices are missing in {len(gaps)} place{'s' * (len(gaps) > 1)}, the first "
+            f"between {stack.heights[k]:.2f} and {stack.heights[k + 1]:.2f} mm at a step of {stack.step:g} mm"
+        )
+        series.faults.append(Fault("missing_slices", message, repair="repaired"))
+    uneven = stack.steps[stack.multiples == 0]
+    if len(uneven):
+        message = (
+            f"{len(uneven)} of {len(stack.steps)} steps between slices differ from {stack.step:g} mm "
+            f"({stack.steps.min():.3f} to {stack.steps.max():.3f} mm)"
+        )
+        series.faults.append(Fault("uneven_step", message, repair="repaired"))
+    limit = min(series.slices[0].pixel_spacing or (1.0,)) / 2  # less than half a pixel over the whole scan is no tilt
+    if stack.drift > limit:
+        message = f"the slices lean by {stack.tilt:.2f} degrees ({stack.drift:.1f} mm over the scan), a gantry tilt"
+        series.faults.append(Fault("gantry_tilt", message, repair="repaired"))
+    if stack.wander > limit:
+        message = f"slices lie up to {stack.wander:.2f} mm beside the line of the others"
+        series.faults.append(Fault("shifted_slices", message, repair="repaired"))
+
+
+def _check_order(series: Series) -> None:
+    """Whether file names, or else instance numbers, run along the body axis of the canonical grid."""
+    axes = canonical_axes(stack_affine(series, series.stack.step if series.stack and series.stack.step else 1.0))
+    slices = series.slices[::-1] if axes.flip[axes.order.index(2)] else series.slices
+    names = [natural_key(s.item.path) for s in slices]
+    numbers = [s.values.get("number") for s in slices]
+    for what, keys in (("names", names), ("numbers", numbers)):
+        if any(k is None for k in keys) or any(a == b for a, b in pairwise(keys)):
+            continue
+        up = [a < b for a, b in pairwise(keys)]  # type: ignore[operator]
+        label = "file names" if what == "names" else "instance numbers"
+        if not any(up):
+            message = f"the {label} run against the body axis; the slices were sorted by place"
+            series.faults.append(Fault(f"reversed_{what}", message, harmless="sorted"))
+            return
+        if not all(up):
+            message = f"the {label} are out of order; the slices were sorted by place"
+            series.faults.append(Fault(f"shuffled_{what}", message, harmless="sorted"))
+            return
+
+
+def _check_values(series: Series) -> None:
+    """What the header says of the kind of values."""
+    bare = sum(s.slope is None or s.intercept is None for s in series.slices)
+    if bare:
+        message = f"{bare} of {len(series.slices)} slices have no rescale slope and intercept"
+        series.faults.append(Fault("missing_rescale", message, repair="recorded"))
+    if not series.modality:
+        message = "the file does not name its modality; the values decide whether it is a CT"
+        series.faults.append(Fault("missing_modality", message, harmless="recorded"))

@@ -1,0 +1,284 @@
+"""Pixels of DICOM slices as Hounsfield units, decoded straight into the volume they belong to."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from contextlib import contextmanager
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from covidct.errors import CodecError, InputError
+from covidct.io.codestream import check_codestream
+from covidct.io.dicom_header import NO_PIXELS
+from covidct.io.hu import AIR_HU
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from covidct.io.dicom_slices import Slice
+
+__all__ = ("decode_frames", "read_hu", "require_codec", "stored_values")
+
+NATIVE = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.1"})
+"""Uncompressed, little endian: implicit and explicit VR."""
+_PYDICOM_NATIVE = frozenset({"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"})  # deflated, big endian
+_CODECS = {
+    "1.2.840.10008.1.2.4.50": ("pillow", "gdcm"),  # JPEG baseline
+    "1.2.840.10008.1.2.4.51": ("gdcm", "pillow"),  # JPEG extended, 12 bit
+    "1.2.840.10008.1.2.4.57": ("gdcm",),  # JPEG lossless, any selection value
+    "1.2.840.10008.1.2.4.70": ("gdcm",),  # JPEG lossless, selection value 1
+    "1.2.840.10008.1.2.4.80": ("pyjpegls", "gdcm"),  # JPEG-LS lossless
+    "1.2.840.10008.1.2.4.81": ("pyjpegls", "gdcm"),  # JPEG-LS near lossless
+    "1.2.840.10008.1.2.4.90": ("pylibjpeg", "gdcm"),  # JPEG 2000 lossless
+    "1.2.840.10008.1.2.4.91": ("pylibjpeg", "gdcm"),  # JPEG 2000
+    "1.2.840.10008.1.2.4.201": ("pylibjpeg",),  # high-throughput JPEG 2000 lossless
+    "1.2.840.10008.1.2.4.202": ("pylibjpeg",),
+    "1.2.840.10008.1.2.4.203": ("pylibjpeg",),
+    "1.2.840.10008.1.2.5": ("pylibjpeg", "pydicom"),  # RLE
+}
+"""Decoders by transfer syntax, in the order in which they are asked; all under MIT, BSD or HPND licences."""
+
+
+def require_codec(slice_: Slice) -> None:
+    """Refuse a transfer syntax that no installed decoder reads.
+
+    Raises:
+        CodecError: names the syntax and what can decode it.
+    """
+    from pydicom.uid import UID
+
+    syntax = str(slice_.values.get("transfer_syntax", ""))
+    if syntax in NATIVE or syntax in _PYDICOM_NATIVE:
+        return
+    if syntax in _CODECS:
+        from pydicom.pixels import get_decoder
+
+        decoder = get_decoder(syntax)
+        if set(_CODECS[syntax]) & set(decoder.available_plugins):
+            return
+        packages = {"gdcm": "python-gdcm", "pylibjpeg": "pylibjpeg-openjpeg and pylibjpeg-rle"}
+        needed = " or ".join(packages.get(name, name) for name in _CODECS[syntax])
+        raise CodecError(f"{slice_.name} is compressed as {UID(syntax).name} ({syntax}): install {needed} to read it.")
+    name = UID(syntax).name if syntax else "an unnamed way"
+    raise CodecError(
+        f"{slice_.name} is stored as {name} ({syntax or 'no transfer syntax'}), which no decoder here reads: convert "
+        "it to an uncompressed file with gdcmconv --raw or dcmdjpeg, and read that."
+    )
+
+
+def read_hu(slices: Sequence[Slice], out: NDArray[Any]) -> bool:
+    """Decode slices into ``out`` as HU; padding and everything below -1024 HU becomes -1024.
+
+    Args:
+        slices: in the order of the first axis of ``out``.
+        out: (n, rows, columns) int16 or float32, any strides; filled.
+
+    Returns:
+        False when ``out`` is int16 and a value does not fit: then start over with float32.
+
+    Raises:
+        CodecError: for an unknown compression.
+        InputError: when pixels are damaged or missing, or the rescale slope is not positive.
+    """
+    rows = sorted(range(len(slices)), key=lambda k: (slices[k].item.path, slices[k].frame))
+    for _, group in groupby(rows, key=lambda k: slices[k].item.path):
+        indices = list(group)
+        first = slices[indices[0]]
+        if _is_plain(first):
+            with first.item.open() as file:
+                for k in indices:
+                    target = out[k]
+                    fits = out.dtype == np.int16 and target.flags.c_contiguous
+                    stored = _read_plain(file, slices[k], target if fits else None)
+                    if not _to_hu(stored, slices[k], target):
+                        return False
+            continue
+        for k, stored in zip(indices, decode_frames([slices[k] for k in indices]), strict=True):
+            if not _to_hu(stored, slices[k], out[k]):
+                return False
+    return True
+
+
+def stored_values(slice_: Slice) -> NDArray[Any]:
+    """Stored pixel values of one frame, before any rescale: (rows, columns) or (rows, columns, samples)."""
+    if _is_plain(slice_):
+        with slice_.item.open() as file:
+            return _mask_bits(_read_plain(file, slice_, None), slice_)
+    return next(decode_frames([slice_]))
+
+
+def _is_plain(slice_: Slice) -> bool:
+    values = slice_.values
+    return (
+        values.get("transfer_syntax") in NATIVE
+        and values["pixel_offset"] != NO_PIXELS
+        and values["pixel_length"] != 0xFFFFFFFF
+        and values["pixel_kind"] == "integer"
+        and values.get("bits_allocated") in (8, 16)
+        and values.get("samples", 1) == 1
+    )
+
+
+def _dtype(slice_: Slice) -> np.dtype[Any]:
+    signed = bool(slice_.values.get("signed", 0))
+    return np.dtype(("<i" if signed else "<u") + str(slice_.values["bits_allocated"] // 8))
+
+
+def _read_plain(file: Any, slice_: Slice, target: NDArray[np.int16] | None) -> NDArray[Any]:  # noqa: ANN401 - IO
+    """Read a frame into ``target`` (when its form allows) or a new array; returns a view of the stored dtype."""
+    dtype = _dtype(slice_)
+    raw = target if target is not None and dtype.itemsize == 2 else np.empty(slice_.shape, dtype=dtype)
+    view = memoryview(raw.reshape(-1).view(np.uint8))
+    file.seek(slice_.values["pixel_offset"] + slice_.frame * slice_.frame_bytes)
+    done = 0
+    while done < len(view):
+        count = file.readinto(view[done:])
+        if not count:
+            raise InputError(f"The file {slice_.name} is truncated: its pixel data ends early; copy it again.")
+        done += count
+    return raw.view(dtype)
+
+
+def _mask_bits(stored: NDArray[Any], slice_: Slice) -> NDArray[Any]:
+    """Take the stored bits out of the allocated ones (in place); the others may hold an overlay."""
+    allocated = stored.dtype.itemsize * 8
+    bits = int(slice_.values.get("bits_stored", allocated))
+    if not 0 < bits <= allocated:
+        raise InputError(f"The header of {slice_.name} is damaged: {bits} of {allocated} bits are said to be stored.")
+    high = int(slice_.values.get("high_bit", bits - 1))
+    if bits == allocated and high == bits - 1:
+        return stored
+    low, top = stored.min(), stored.max()
+    limit = 1 << (bits - 1) if stored.dtype.kind == "i" else 1 << bits
+    if high == bits - 1 and top < limit and low >= (-limit if stored.dtype.kind == "i" else 0):
+        return stored
+    if not bits - 1 <= high < allocated:
+        raise InputError(f"The header of {slice_.name} is damaged: the high bit is {high} of {allocated}.")
+    np.left_shift(stored, allocated - 1 - high, out=stored)
+    np.right_shift(stored, allocated - bits, out=stored)
+    return stored
+
+
+def _to_hu(stored: NDArray[Any], slice_: Slice, out: NDArray[Any]) -> bool:
+    """Apply the modality LUT to a frame; ``stored`` may share memory with ``out``. False when int16 cannot hold it."""
+    slope = 1.0 if slice_.slope is None else slice_.slope
+    intercept = 0.0 if slice_.intercept is None else slice_.intercept
+    if not (np.isfinite(slope) and np.isfinite(intercept) and slope > 0):
+        raise InputError(
+            f"The rescale slope {slope:g} and intercept {intercept:g} of {slice_.name} make no CT numbers: the header "
+            "is damaged, export the scan again."
+        )
+    if stored.shape != out.shape:
+        raise InputError(f"The pixels of {slice_.name} have the shape {stored.shape}, not {out.shape}.")
+    padded = _padded(stored, slice_)
+    if _is_plain(slice_):
+        stored = _mask_bits(stored, slice_)
+    if out.dtype == np.int16:
+        if not (slope.is_integer() and intercept.is_integer() and stored.dtype.kind in "iu"):
+            return False
+        if not _whole_hu(stored, int(slope), int(intercept), out):
+            return False
+    else:
+        np.multiply(stored, np.float32(slope), out=out, casting="unsafe")
+        out += np.float32(intercept)
+        np.maximum(out, np.float32(AIR_HU), out=out)
+    if padded is not None:
+        out[padded] = AIR_HU
+    return True
+
+
+def _whole_hu(stored: NDArray[Any], slope: int, intercept: int, out: NDArray[np.int16]) -> bool:
+    """The case of whole numbers: no temporary is made when ``stored`` shares memory with ``out``."""
+    if int(stored.max()) * slope + intercept > 32767:
+        return False
+    least = -((AIR_HU - intercept) // -slope)  # the smallest stored value that is not below air
+    info = np.iinfo(stored.dtype)
+    if least > info.max:
+        out[...] = AIR_HU
+        return True
+    if least > info.min:
+        np.maximum(stored, stored.dtype.type(least), out=stored)
+    if stored.itemsize == 2:  # the result fits int16, so that wrap-around in between cancels out (mod 2**16)
+        result = stored.view(np.int16)
+        if not np.shares_memory(result, out):
+            out[...] = result
+    else:
+        out[...] = stored
+    if slope != 1:
+        np.multiply(out, np.array(slope).astype(np.int16), out=out)
+    if intercept:
+        np.add(out, np.array(intercept).astype(np.int16), out=out)
+    return True
+
+
+def _padded(stored: NDArray[Any], slice_: Slice) -> NDArray[np.bool_] | None:
+    """Pixels that hold the declared padding value; looked for only where a corner of the slice holds it."""
+    raw = slice_.values.get("padding")
+    if raw is None or stored.dtype.kind not in "iu":
+        return None
+    bounds = []
+    for value in (raw, slice_.values.get("padding_limit", raw)):
+        signed = value - 65_536 if stored.dtype.kind == "i" and value > 32_767 else value
+        bounds.append(signed)
+    low, high = min(bounds), max(bounds)
+    corners = stored[:: max(1, stored.shape[0] - 1), :: max(1, stored.shape[1] - 1)]
+    if not ((corners >= low) & (corners <= high)).any():
+        return None
+    return (stored >= low) & (stored <= high)
+
+
+def decode_frames(slices: Sequence[Slice]) -> Iterator[NDArray[Any]]:
+    """Decode frames of one file with pydicom and its decoders.
+
+    Args:
+        slices: frames of the same file.
+
+    Yields:
+        Stored values in the order of ``slices``.
+
+    Raises:
+        CodecError: for an unknown compression.
+        InputError: when the pixels are damaged.
+    """
+    import pydicom
+    from pydicom.pixels import get_decoder
+
+    first = slices[0]
+    require_codec(first)
+    fault = first.fault()
+    if fault:
+        raise InputError(f"The file {first.item.name} cannot be read: {fault}; copy it again.")
+    syntax = str(first.values["transfer_syntax"])
+    with first.item.open() as file:
+        content = file.read()
+    try:
+        with _quiet():
+            dataset = pydicom.dcmread(io.BytesIO(content), force=True)
+            decoder = get_decoder(syntax)
+            options: dict[str, Any] = {"raw": True}
+            if syntax in _CODECS:
+                check_codestream(dataset, first)
+                options["decoding_plugin"] = next(p for p in _CODECS[syntax] if p in decoder.available_plugins)
+        for slice_ in slices:
+            with _quiet():
+                array, _ = decoder.as_array(dataset, index=slice_.frame if first.frames > 1 else None, **options)
+            yield array
+    except InputError:
+        raise
+    except Exception as error:  # decoders raise what they like on damaged streams
+        raise InputError(
+            f"The pixels of {first.name} cannot be decoded: the file is damaged, copy it again."
+        ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep back the decoders' warnings: what matters becomes an error or a finding."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

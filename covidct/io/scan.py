@@ -1,0 +1,151 @@
+"""``read_scan`` and ``find_series``: one door for every format."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from covidct.errors import InputError
+from covidct.io.faults import check_on_fault
+
+if TYPE_CHECKING:
+    import os
+
+    from covidct.io.faults import OnFault
+    from covidct.io.info import SeriesInfo
+    from covidct.volume import Volume
+
+__all__ = ("find_series", "read_scan")
+
+NIFTI = (".nii", ".nii.gz")
+ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
+RASTER = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+
+
+def read_scan(path: str | os.PathLike[str], *, series: str | None = None, on_fault: OnFault = "error") -> Volume:
+    """Read a scan: a DICOM folder, multi-frame file or zip, NIfTI, NRRD, MetaImage, or a folder of pictures.
+
+    Args:
+        path: file or folder. A folder is searched for DICOM with its sub-folders; without DICOM it may hold a single
+            volume file, or the slices of one scan as pictures.
+        series: SeriesInstanceUID, needed where a folder or zip holds several series.
+        on_fault: ``"error"`` refuses wrong geometry, ``"repair"`` mends what can be mended, ``"warn"`` goes on; all
+            record what they found in ``Volume.findings``.
+
+    Returns:
+        The scan on the canonical LPS grid.
+
+    Raises:
+        InputError: (or a subclass) one sentence that says what is wrong, where and what to do.
+        UsageError: for an unknown ``on_fault``.
+    """
+    check_on_fault(on_fault)
+    source = Path(path)
+    if not source.exists():
+        raise InputError(f"There is no file or folder {source}: check the path.")
+    if source.is_file():
+        return _read_file(source, series, on_fault)
+    found = _volume_files(source)
+    pictures = _pictures(source)
+    from covidct.io.dicom import dicom_info, read_dicom
+
+    if not (found or pictures) or dicom_info(source):
+        return read_dicom(source, series=series, on_fault=on_fault)
+    if len(found) == 1:
+        return _read_file(found[0], series, on_fault)
+    if found:
+        names = ", ".join(file.name for file in found[:10])
+        raise InputError(f"The folder {source.name} holds {len(found)} scans ({names}): give one of these files.")
+    from covidct.io.raster import read_raster_folder
+
+    return read_raster_folder(source)
+
+
+def find_series(path: str | os.PathLike[str]) -> list[SeriesInfo]:
+    """List the scans in a file or folder from their headers; no pixel is decoded.
+
+    Args:
+        path: file or folder (with its sub-folders).
+
+    Returns:
+        DICOM series first, most slices first, then volume files and folders of pictures by name.
+
+    Raises:
+        InputError: when the path does not exist, or a file that was named is no scan.
+    """
+    source = Path(path)
+    if not source.exists():
+        raise InputError(f"There is no file or folder {source}: check the path.")
+    from covidct.io.dicom import dicom_info
+
+    if source.is_file():
+        if _is_volume_file(source):
+            return [_file_info(source)]
+        infos = dicom_info(source)
+        if not infos:
+            raise InputError(f"The file {source.name} is no scan in a format that can be read here: {_FORMATS}.")
+        return infos
+    infos = dicom_info(source)
+    for file in _volume_files(source):
+        try:
+            infos.append(_file_info(file))
+        except InputError:
+            if not infos and len(_volume_files(source)) == 1:
+                raise
+    folders = sorted({file.parent for file in source.rglob("*") if file.suffix.lower() in RASTER})
+    for folder in folders:
+        from covidct.io.raster import raster_info
+
+        infos.append(raster_info(folder))
+    return infos
+
+
+_FORMATS = "give a DICOM folder, file or zip, NIfTI, NRRD or MetaImage"
+
+
+def _is_volume_file(path: Path) -> bool:
+    return path.name.lower().endswith((*NIFTI, *ITK))
+
+
+def _volume_files(folder: Path) -> list[Path]:
+    from covidct.io.dicom_files import natural_key
+
+    files = (file for file in folder.rglob("*") if _is_volume_file(file) and not file.name.startswith("."))
+    return sorted(files, key=natural_key)
+
+
+def _pictures(folder: Path) -> bool:
+    return any(file.suffix.lower() in RASTER for file in folder.iterdir())
+
+
+def _read_file(path: Path, series: str | None, on_fault: OnFault) -> Volume:
+    name = path.name.lower()
+    if name.endswith(NIFTI):
+        from covidct.io.nifti import read_nifti
+
+        return read_nifti(path, on_fault=on_fault)
+    if name.endswith(ITK):
+        from covidct.io.itk import read_itk
+
+        return read_itk(path, on_fault=on_fault)
+    from covidct.io.dicom import read_dicom
+    from covidct.io.dicom_header import looks_like_dicom
+
+    with path.open("rb") as file:
+        is_dicom = looks_like_dicom(file.read(136))
+    if is_dicom or zipfile.is_zipfile(path):
+        return read_dicom(path, series=series, on_fault=on_fault)
+    if name.endswith(RASTER):
+        raise InputError(f"The file {path.name} is a single picture, not a scan: give the folder with all its slices.")
+    raise InputError(f"The file {path.name} is no scan in a format that can be read here: {_FORMATS}.")
+
+
+def _file_info(path: Path) -> SeriesInfo:
+    if path.name.lower().endswith(NIFTI):
+        from covidct.io.nifti import nifti_info
+
+        return nifti_info(path)
+    from covidct.io.itk import itk_info
+
+    return itk_info(path)
