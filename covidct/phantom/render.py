@@ -1,0 +1,187 @@
+"""From anatomy and lesions to Hounsfield units, slab by slab, so that memory stays at the size of the result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from covidct.phantom.lesions import CONSOLIDATION_HU, Lesions, sample_lesions
+from covidct.phantom.outline import ANGLES, index_of
+from covidct.phantom.space import Space, soft_step
+from covidct.phantom.tubes import TubePaint, Tubes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from covidct.phantom.anatomy import Thorax
+    from covidct.phantom.grid import Floats, Grid, NoiseCube
+    from covidct.phantom.outline import Ellipsoid
+
+AIR, FAT, MUSCLE, BLOOD, HEART, LIVER, SPLEEN, FLUID = -1000.0, -100.0, 54.0, 42.0, 44.0, 58.0, 48.0, 8.0
+"""Typical HU without contrast agent."""
+CORTEX, MARROW = 620.0, 190.0
+"""HU of compact bone (as seen through a CT point spread) and of spongy bone."""
+
+
+@dataclass(frozen=True)
+class Slab:
+    """A run of rendered slices.
+
+    Attributes:
+        where: place in the volume.
+        hu: (n, H, W) float32 without noise.
+        lung: (n, H, W) uint8, 1 right, 2 left.
+        lesion: (n, H, W) uint8, 1 ground glass, 2 consolidation.
+    """
+
+    where: slice
+    hu: Floats
+    lung: NDArray[np.uint8]
+    lesion: NDArray[np.uint8]
+
+
+def _mix(hu: Floats, share: Floats | None, value: Floats | float) -> None:
+    """Replace a share of each voxel by a tissue of ``value``, in place."""
+    if share is not None:
+        hu += share * (value - hu)
+
+
+class Renderer:
+    """Renders one thorax with its lesions on one grid."""
+
+    def __init__(self, thorax: Thorax, lesions: Lesions, grid: Grid, cube: NoiseCube) -> None:
+        """Prepare coordinates and tubes."""
+        self._thorax, self._lesions, self._grid, self._cube = thorax, lesions, grid, cube
+        self._space = space = Space(thorax, grid)
+
+        def paint(tubes: Tubes) -> TubePaint:
+            return TubePaint(tubes.moved(space.rotation, space.shift), grid)
+
+        self._soft = paint(thorax.soft)
+        self._bone, self._marrow = paint(thorax.bone), paint(thorax.bone.shrunk(1.1))
+        self._vessels = paint(thorax.lung_vessels)
+        self._airway = paint(Tubes.join([thorax.airway, thorax.bronchi]))
+        self._lumen = paint(Tubes.join([thorax.airway.shrunk(1.6), thorax.bronchi.shrunk(0.5)]))
+
+    def slabs(self) -> Iterator[Slab]:
+        """Render from the feet to the head."""
+        for where in self._grid.slabs():
+            yield self._render(where)
+
+    def _render(self, where: slice) -> Slab:
+        space, outline = self._space, self._thorax.outline
+        axes = (self._grid.axes[0][where], *self._grid.axes[1:])
+        streaks = self._cube.sample(axes, 9.0)
+        hu = self._chest_wall(where, streaks)
+        cavity, floor = space.inside(outline.cavity, where), space.above("floor", where)
+        _mix(hu, cavity[1], FAT + 6 * streaks)
+        abdomen = np.minimum(cavity[1], 1 - floor[1])
+        if abdomen.any():
+            _mix(hu, abdomen, self._abdomen(where, floor[0], streaks))
+        for heart in self._thorax.hearts:
+            _solid(hu, space, where, heart, HEART, np.minimum(cavity[1], floor[1]))
+        _mix(hu, self._soft.share(where), BLOOD)
+        lungs = space.lungs(where, cavity, floor)
+        share = lungs.share
+        if self._lesions.effusion:
+            share = self._effusion(hu, where, share)
+        mask = (share > 0.5) * np.where(space.left, np.uint8(2), np.uint8(1))
+        lesion = np.zeros(mask.shape, dtype=np.uint8)
+        if mask.any():
+            parenchyma = self._parenchyma(streaks)
+            found = sample_lesions(self._lesions, axes)
+            if found is not None:
+                lesion = _consolidate(parenchyma, found, mask)
+            _mix(hu, share, parenchyma)
+        _mix(hu, self._vessels.share(where), BLOOD)
+        _mix(hu, self._airway.share(where), 35.0)
+        _mix(hu, self._lumen.share(where), AIR)
+        _mix(hu, self._bone.share(where), CORTEX)
+        _mix(hu, self._marrow.share(where), MARROW)
+        return Slab(where, hu, mask, lesion)
+
+    def _chest_wall(self, where: slice, streaks: Floats) -> Floats:
+        """Air, skin, fat, and muscle with the fat between its strands."""
+        space, outline = self._space, self._thorax.outline
+        to_skin, body = space.inside(outline.skin, where)
+        hu = np.full(body.shape, np.float32(AIR))
+        _mix(hu, body, 10.0)
+        _mix(hu, soft_step(to_skin - 1.8, space.edge), FAT + 5 * streaks)
+        axes = (self._grid.axes[0][where], *self._grid.axes[1:])
+        strands = np.abs(self._cube.sample(axes, 24.0, 17.0))
+        fatty = np.clip(1 - strands / 0.09, 0, 1) * 0.85
+        _mix(hu, space.inside(outline.muscle, where)[1], MUSCLE + 4 * streaks - 140 * fatty)
+        return hu
+
+    def _abdomen(self, where: slice, over: Floats, streaks: Floats) -> Floats:
+        """Diaphragm muscle, liver, spleen, stomach with its bubble, fat and bowel."""
+        space = self._space
+        x, y, below = space.x, space.y, -over
+        organs = np.where(np.abs(streaks) < 0.55, np.float32(35), np.float32(FAT)).astype(np.float32)
+        organs[...] = np.where(below < 5, MUSCLE, organs)
+        edge = space.edge
+        _mix(organs, soft_step(50 - x - 0.55 * below - 0.25 * (y + 20), edge), LIVER + 2 * streaks)
+        dome = self._thorax.patient.dome - self._thorax.patient.dome_step
+        z = space.z[where][:, None, None]
+        spleen = 1 - np.sqrt(((x - 88) / 34) ** 2 + ((y - 48) / 40) ** 2 + ((z - dome + 48) / 42) ** 2)
+        _mix(organs, soft_step(spleen * 36, edge), SPLEEN)
+        stomach = 1 - np.sqrt(((x - 66) / 46) ** 2 + ((y + 18) / 44) ** 2 + ((z - dome + 46) / 38) ** 2)
+        _mix(organs, soft_step(stomach * 42, edge), 38.0)
+        bubble = np.minimum(soft_step(stomach * 42 - 4, edge), soft_step(-22 - y, edge))
+        _mix(organs, bubble, AIR)
+        return organs
+
+    def _parenchyma(self, streaks: Floats) -> Floats:
+        """Aerated lung: denser towards the back (gravity), slightly mottled."""
+        patient = self._thorax.patient
+        y = self._space.y / np.float32(patient.depth)
+        return np.asarray(patient.lung_hu + 0.5 * patient.gravity_hu * y + 10 * streaks, dtype=np.float32)
+
+    def _effusion(self, hu: Floats, where: slice, share: Floats) -> Floats:
+        """Fluid between chest wall and lung: a crescent at the back that thins out upwards. Returns the lung left."""
+        space = self._space
+        angle = np.arange(ANGLES) * (2 * np.pi / ANGLES)
+        back = np.clip(np.sin(angle), 0, 1) ** 2
+        rise = np.clip((25 - space.z[where]) / 110, 0, 1)
+        layer = (self._lesions.fluid * rise[:, None] * back).astype(np.float32)
+        inner = self._thorax.outline.cavity[index_of(space.z[where])] - layer
+        rest = space.inside_rows(inner, where)
+        own = space.left if self._lesions.effusion > 0 else ~space.left
+        rest = np.where(own, np.minimum(rest, share), share)
+        _mix(hu, share - rest, FLUID)
+        hu_fluid = (share - rest) > 0.5
+        hu[hu_fluid] = FLUID
+        return rest
+
+
+def _solid(hu: Floats, space: Space, where: slice, body: Ellipsoid, value: float, limit: Floats) -> None:
+    """Paint an ellipsoid, limited to a region."""
+    reach = 1 / np.sqrt(np.linalg.eigvalsh(body.form)[0])
+    z = space.z[where]
+    if z[0] > body.centre[2] + reach or z[-1] < body.centre[2] - reach:
+        return
+    q = body.form.astype(np.float32)
+    dx, dy = space.x - np.float32(body.centre[0]), space.y - np.float32(body.centre[1])
+    dz = (z - np.float32(body.centre[2]))[:, None, None]
+    flat = q[0, 0] * dx * dx + 2 * q[0, 1] * dx * dy + q[1, 1] * dy * dy
+    form = flat + (2 * q[0, 2] * dx + 2 * q[1, 2] * dy) * dz + q[2, 2] * dz * dz
+    mean = np.float32(np.linalg.det(body.form) ** (-1 / 6))
+    share = soft_step((1 - np.sqrt(np.maximum(form, 0))) * mean, space.edge)
+    _mix(hu, np.minimum(share, limit), value)
+
+
+def _consolidate(
+    parenchyma: Floats, found: tuple[Floats, Floats, Floats], mask: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
+    """Mix the lesions into the parenchyma, in place; returns the lesion mask."""
+    ggo, solid, density = found
+    _mix(parenchyma, ggo, np.maximum(density, parenchyma))
+    _mix(parenchyma, solid, CONSOLIDATION_HU)
+    lesion = (ggo > 0.5).astype(np.uint8)
+    lesion[solid > 0.5] = 2
+    lesion[mask == 0] = 0
+    return lesion
