@@ -1,6 +1,19 @@
+from .cache import ArrayCache as ArrayCache
+from .content import cache_key as cache_key
+from .content import content_digest as content_digest
 from .geometry import to_canonical as to_canonical
 from .info import SeriesInfo as SeriesInfo
+from .raster import read_image as read_image
 from .scan import find_series as find_series
 from .scan import read_scan as read_scan
 
-__all__ = ("SeriesInfo", "find_series", "read_scan", "to_canonical")
+__all__ = (
+    "ArrayCache",
+    "SeriesInfo",
+    "cache_key",
+    "content_digest",
+    "find_series",
+    "read_image",
+    "read_scan",
+    "to_canonical",
+)
