@@ -45,7 +45,7 @@ def research_use() -> None:
 
 def print_json(record: Any) -> None:  # noqa: ANN401  any JSON value
     """Print JSON to stdout; values JSON does not know (NaN) become null."""
-    from covidct.cli.plain import plain
+    from covidct.report.plain import plain
 
     print(json.dumps(plain(record), indent=2, ensure_ascii=False, allow_nan=False))
 

@@ -234,7 +234,7 @@ def _geometry(volume: Volume) -> dict[str, Any]:
         "format": volume.source.format if volume.source else "array",
         "modality": volume.modality,
         "shape": list(volume.shape),
-        "spacing_mm": [round(step, 6) for step in volume.spacing],
+        "spacing": [round(step, 6) for step in volume.spacing],
     }
 
 

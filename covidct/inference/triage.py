@@ -105,7 +105,7 @@ def anonymous(sentence: str, path: Path) -> str:
         sentence: of an error or finding.
         path: the input it is about.
     """
-    names = {str(path), str(path.resolve()), path.name, path.stem, *path.parts[1:]}
+    names = {str(path), str(path.resolve()), path.name, path.stem}
     if path.is_dir():
         names.update(part for file in path.rglob("*") for part in (file.name, file.stem))
     elif path.suffix.lower() == ".zip":

@@ -1,0 +1,200 @@
+"""``CohortFolder``: the output of ``covidct triage`` on disk, and what of it can be kept when a run goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from covidct.atomic import atomic_path
+from covidct.errors import UsageError
+from covidct.inference import Pseudonyms
+from covidct.report import write_cohort_csv, write_cohort_page, write_scan_json, write_scan_page
+from covidct.report.plain import plain
+from covidct.result import CohortResult, Preview, ScanResult
+from covidct.volume import Finding
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from covidct.inference import ScanInput
+
+__all__ = ("CohortFolder",)
+
+_BINDING = ("checkpoint_sha256", "preprocessing", "on_fault", "covidct")
+_RUN_KEYS = ("kind", "version", "research_use", "run")
+
+
+class CohortFolder:
+    """``index.html``, ``cohort.csv``, ``run.json``, ``inputs.csv`` and ``scans/<id>.json|html|npz``.
+
+    Nothing is written before the first scan succeeds, so that a run whose inputs are all refused leaves nothing behind.
+
+    Args:
+        out: the folder; made when the first scan succeeds.
+        run: what makes the results, see :func:`covidct.inference.triage`.
+        scans: all inputs of the run.
+        resume: keep finished scans of an earlier run.
+
+    Raises:
+        UsageError: when the folder cannot be written, holds results and ``resume`` is not asked for, or holds those of
+            another checkpoint, release or option.
+    """
+
+    def __init__(self, out: Path, *, run: dict[str, Any], scans: Sequence[ScanInput], resume: bool) -> None:
+        """Check the folder; write nothing."""
+        self.out = out
+        self.run = run
+        self.scans = tuple(scans)
+        _check_writable(out)
+        _check_run(out / "run.json", run, resume=resume)
+        self.pseudonyms = Pseudonyms(out / "inputs.csv")
+        self._results: dict[str, ScanResult] = {}
+        self._open = False
+
+    def id_of(self, scan: ScanInput) -> str:
+        """Pseudonym of an input."""
+        return self.pseudonyms.id_of(scan)
+
+    def take_finished(self) -> set[ScanInput]:
+        """Take over what an earlier run has finished.
+
+        Returns:
+            The inputs that need not be done again; results whose input has changed since are removed.
+        """
+        finished = set()
+        for scan in self.scans:
+            record = self._file(self.id_of(scan), "json")
+            if not record.exists():
+                continue
+            result = _read_result(record) if self.pseudonyms.is_unchanged(scan) else None
+            if result is None:
+                record.unlink()
+                continue
+            self._results[result.id] = result
+            finished.add(scan)
+        return finished
+
+    def keep(self, result: ScanResult) -> None:
+        """Write one result; failures wait for the first success."""
+        self._results[result.id] = _light(result)
+        if result.status == "done":
+            self._start()
+            self._write(result)
+
+    def close(self) -> CohortResult:
+        """Write the table and the page of the cohort, if any scan is done.
+
+        Returns:
+            The results in the order of the inputs.
+        """
+        order = [self.id_of(scan) for scan in self.scans]
+        cohort = CohortResult(tuple(self._results[name] for name in order if name in self._results), self.run)
+        if any(scan.status == "done" for scan in cohort.scans):
+            self._start()
+            for result in cohort.scans:
+                if result.status == "failed":
+                    write_scan_json(result, self._file(result.id, "json"), run=self.run)
+            write_cohort_csv(cohort, self.out / "cohort.csv", class_names=self.run["preprocessing"]["classes"])
+            write_cohort_page(cohort, self.out / "index.html")
+        return cohort
+
+    def _start(self) -> None:
+        """Write what the results need beside them, once."""
+        if self._open:
+            return
+        self._open = True
+        self.pseudonyms.write(self.scans)
+        with atomic_path(self.out / "run.json") as temporary:
+            temporary.write_text(json.dumps(plain(self.run), indent=2) + "\n", encoding="utf-8")
+
+    def _write(self, result: ScanResult) -> None:
+        """Write page, pictures and, last, the record: where the record is, the rest is too."""
+        write_scan_page(result, self.run, self._file(result.id, "html"))
+        if result.preview is not None:
+            _write_preview(_lightest(result.preview), self._file(result.id, "npz"))
+        write_scan_json(result, self._file(result.id, "json"), run=self.run)
+
+    def _file(self, name: str, suffix: str) -> Path:
+        return self.out / "scans" / f"{name}.{suffix}"
+
+
+def _check_writable(out: Path) -> None:
+    """Refuse a folder that cannot be made or written."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file: name a folder with --out.")
+    parent = next(folder for folder in (out, *out.resolve().parents) if folder.exists())
+    if not os.access(parent, os.W_OK):
+        raise UsageError(f"{parent} cannot be written: name another folder with --out.")
+
+
+def _check_run(path: Path, run: dict[str, Any], *, resume: bool) -> None:
+    """Refuse to mix results of unlike runs."""
+    if not path.exists():
+        return
+    if not resume:
+        raise UsageError(f"{path.parent} holds results already: add --resume to go on, or name another --out.")
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read ({error}): name another --out.") from error
+    now = plain(run)
+    unlike = [key for key in _BINDING if before.get(key) != now[key]]
+    if unlike:
+        raise UsageError(
+            f"{path.parent} holds results that differ in {', '.join(unlike)}: name another --out, since one table must "
+            "not mix them."
+        )
+
+
+def _light(result: ScanResult) -> ScanResult:
+    """A result with as few pictures as the cohort's page shows, so that a long run does not fill the memory."""
+    return result if result.preview is None else replace(result, preview=_lightest(result.preview))
+
+
+def _lightest(preview: Preview) -> Preview:
+    """The middle slice alone."""
+    middle = len(preview.slices) // 2
+    part = slice(middle, middle + 1)
+    weights = None if preview.weights is None else preview.weights[part].copy()
+    return Preview(
+        preview.slices[part].copy(), preview.lung_mask[part].copy(), weights, preview.indices[middle : middle + 1]
+    )
+
+
+def _write_preview(preview: Preview, path: Path) -> None:
+    """Keep the pictures that the cohort's page needs when a later run takes the result over."""
+    arrays = {"slices": preview.slices, "lung_mask": preview.lung_mask, "indices": np.asarray(preview.indices)}
+    if preview.weights is not None:
+        arrays["weights"] = preview.weights
+    with atomic_path(path) as temporary:
+        np.savez_compressed(temporary, allow_pickle=False, **arrays)
+
+
+def _read_preview(path: Path) -> Preview | None:
+    """What :func:`_write_preview` wrote; None when there is none."""
+    if not path.exists():
+        return None
+    with np.load(path, allow_pickle=False) as arrays:
+        weights = arrays.get("weights")
+        indices = tuple(int(number) for number in arrays["indices"])
+        return Preview(arrays["slices"], arrays["lung_mask"], weights, indices)
+
+
+def _read_result(path: Path) -> ScanResult | None:
+    """A finished result; None when it failed or cannot be read, so that it is done again."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if record["status"] != "done":
+            return None
+        values = {key: value for key, value in record.items() if key not in _RUN_KEYS}
+        values["findings"] = tuple(Finding(**finding) for finding in values["findings"])
+        scores = (float("nan") if score is None else score for score in values["slice_scores"])
+        values["slice_scores"] = tuple(scores)
+        return ScanResult(**values, preview=_read_preview(path.with_suffix(".npz")))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

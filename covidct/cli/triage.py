@@ -1,0 +1,111 @@
+"""``covidct triage``: a checkpoint applied to scans; pages, JSON and one table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from covidct.cli.command import run_function
+from covidct.cli.console import error, make_table, note, progress, research_use, results
+from covidct.cli.inspect import exit_code
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from covidct.cli.cohort_folder import CohortFolder
+    from covidct.inference import Predictor, ScanInput
+    from covidct.result import CohortResult
+
+__all__ = ("run", "triage_inputs")
+
+_SHOWN = 20  # rows on the terminal; all of them stand in cohort.csv
+
+
+def run(verb: str, argv: Sequence[str]) -> int:
+    """Entry of the command."""
+    return run_function(triage_inputs, argv, verb=verb, variadic={"inputs": Path})
+
+
+def triage_inputs(
+    inputs: list[Path],
+    *,
+    checkpoint: Path,
+    out: Path,
+    resume: bool = False,
+    on_fault: Literal["error", "repair", "warn"] = "error",
+    device: str = "auto",
+) -> int:
+    """Apply a checkpoint to CT scans: probabilities, slice scores and lung volumes as pages, JSON and one table.
+
+    The pre-processing is the one the checkpoint was trained with. One bad input does not stop the rest. Results are
+    named by pseudonyms; which input is behind one stands in OUT/inputs.csv alone, which is not to be shared.
+
+    Args:
+        inputs: files, DICOM folders, zips, or folders with any of them.
+        checkpoint: a .ckpt file that covidct wrote, for CT volumes.
+        out: folder for index.html, cohort.csv and scans/.
+        resume: keep what an earlier run into the same folder has finished.
+        on_fault: what to do with wrong geometry: refuse it, repair what can be repaired, or go on as it is.
+        device: auto (CUDA when there is one), cpu, or a torch device such as cuda:1.
+
+    Returns:
+        0, 1 when some inputs failed, 3 when all did.
+    """
+    from covidct.cli.cohort_folder import CohortFolder
+    from covidct.inference import Predictor, discover
+    from covidct.inference.triage import run_record
+
+    predictor = Predictor(checkpoint, device=device, on_fault=on_fault)
+    scans = discover(inputs)
+    folder = CohortFolder(out, run=run_record(predictor), scans=scans, resume=resume)
+    finished = folder.take_finished()
+    if finished:
+        note(f"covidct: {len(finished)} of {len(scans)} scans are finished already.")
+    try:
+        _examine_all(predictor, folder, [scan for scan in scans if scan not in finished])
+    finally:
+        cohort = folder.close()
+    failed = sum(scan.status == "failed" for scan in cohort.scans)
+    if failed < len(scans):
+        _summary(cohort, folder, scans)
+    research_use()
+    return exit_code(failed=failed, total=len(scans))
+
+
+def _examine_all(predictor: Predictor, folder: CohortFolder, scans: Sequence[ScanInput]) -> None:
+    """Examine scan after scan; each result is on disk before the next begins."""
+    from covidct.inference.triage import examine
+
+    with progress(len(scans), "triage") as step:
+        for scan in scans:
+
+            def tell(sentence: str, path: Path = scan.path) -> None:
+                error(sentence if str(path) in sentence else f"{path}: {sentence}")
+
+            result = examine(predictor, scan, id=folder.id_of(scan), tell=tell)
+            folder.keep(result)
+            step(result.id if result.status == "done" else f"{result.id} failed")
+
+
+def _summary(cohort: CohortResult, folder: CohortFolder, scans: Sequence[ScanInput]) -> None:
+    """Print the first results and where the rest is."""
+    paths = {folder.id_of(scan): scan.path for scan in scans}
+    table = make_table("triage", "input", "id", "predicted", "probability", "lungs (ml)")
+    for scan in cohort.scans[:_SHOWN]:
+        if scan.status == "failed":
+            table.add_row(paths[scan.id].name, scan.id, "failed", "", "")
+            continue
+        table.add_row(
+            paths[scan.id].name,
+            scan.id,
+            scan.predicted,
+            f"{scan.probabilities[scan.predicted]:.3f}",
+            f"{sum(scan.lungs_ml.values()):.0f}" if scan.lungs_ml else "",
+        )
+    console = results()
+    console.print(table)
+    done = sum(scan.status == "done" for scan in cohort.scans)
+    more = f" ({len(cohort.scans) - _SHOWN} more rows in cohort.csv)" if len(cohort.scans) > _SHOWN else ""
+    console.print(
+        f"{done} of {len(cohort.scans)} scans done{more}: {folder.out / 'index.html'}", markup=False, soft_wrap=True
+    )
