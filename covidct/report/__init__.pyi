@@ -1,0 +1,17 @@
+from .cohort import write_cohort_page as write_cohort_page
+from .evaluation import write_evaluation_page as write_evaluation_page
+from .scan import write_scan_page as write_scan_page
+from .tables import write_cohort_csv as write_cohort_csv
+from .tables import write_metrics_json as write_metrics_json
+from .tables import write_predictions_csv as write_predictions_csv
+from .tables import write_scan_json as write_scan_json
+
+__all__ = (
+    "write_cohort_csv",
+    "write_cohort_page",
+    "write_evaluation_page",
+    "write_metrics_json",
+    "write_predictions_csv",
+    "write_scan_json",
+    "write_scan_page",
+)

@@ -1,0 +1,114 @@
+"""Slices of a scan as data URIs and outlines as SVG paths, so that a page needs no other file."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from covidct.result import Preview
+
+__all__ = ("Picture", "pictures", "thumbnail")
+
+_WEIGHT_BGR = (40, 140, 255)  # orange: apart from grey lungs and from the blue outlines for every colour vision
+_MAX_ALPHA = 150  # of 255: the slice stays visible under the heaviest cell
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One slice, ready for a template.
+
+    Attributes:
+        index: of the slice in the volume the network saw.
+        width: of the slice in pixels, the unit of the outlines.
+        height: of the slice in pixels.
+        image: data URI of the grey slice.
+        right: SVG path of the right lung's outline, empty without one.
+        left: SVG path of the left lung's outline.
+        weights: data URI of the pooling weights, one pixel per cell of the feature map; empty without weights.
+        heaviest: the largest weight of a cell, NaN without weights.
+    """
+
+    index: int
+    width: int
+    height: int
+    image: str
+    right: str
+    left: str
+    weights: str
+    heaviest: float
+
+
+def pictures(preview: Preview, *, limit: int | None = None) -> list[Picture]:
+    """Every shown slice of a preview, feet to head.
+
+    Args:
+        preview: slices, masks and weights.
+        limit: at most this many, evenly spread; None takes all.
+    """
+    count = len(preview.slices)
+    chosen = range(count)
+    if limit is not None and count > limit:
+        chosen = np.unique(np.linspace(0, count - 1, limit + 2)[1:-1].round().astype(int)).tolist()
+    return [_picture(preview, number) for number in chosen]
+
+
+def thumbnail(preview: Preview, *, size: int = 96) -> str:
+    """Data URI (JPEG) of the middle slice, ``size`` pixels wide: a table of a thousand stays a few megabytes."""
+    image = preview.slices[len(preview.slices) // 2]
+    height = max(1, round(size * image.shape[0] / image.shape[1]))
+    return _uri(cv2.resize(image, (size, height), interpolation=cv2.INTER_AREA), ".jpg")
+
+
+def _picture(preview: Preview, number: int) -> Picture:
+    """Encode one slice with its overlays."""
+    image, mask = preview.slices[number], preview.lung_mask[number]
+    weights = None if preview.weights is None else preview.weights[number]
+    return Picture(
+        index=int(preview.indices[number]),
+        width=image.shape[1],
+        height=image.shape[0],
+        image=_uri(np.ascontiguousarray(image, dtype=np.uint8), ".png"),
+        right=_outline(mask == 1),
+        left=_outline(mask == 2),
+        weights="" if weights is None else _uri(_overlay(weights), ".png"),
+        heaviest=float("nan") if weights is None else float(weights.max()),
+    )
+
+
+def _overlay(weights: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Weights (h, w) as BGRA pixels of one colour, opacity in proportion to the weight."""
+    finite = np.nan_to_num(weights, nan=0.0, posinf=0.0, neginf=0.0).clip(min=0)
+    pixels = np.empty((*weights.shape, 4), np.uint8)
+    pixels[..., :3] = _WEIGHT_BGR
+    pixels[..., 3] = np.rint(finite / max(float(finite.max()), 1e-12) * _MAX_ALPHA)
+    return pixels
+
+
+def _outline(mask: NDArray[np.bool_]) -> str:
+    """SVG path around ``mask`` (H, W) in pixel units, at sub-pixel precision so that it does not look like stairs."""
+    if not mask.any():
+        return ""
+    fine = max(1, 512 // mask.shape[1])
+    size = (mask.shape[1] * fine, mask.shape[0] * fine)
+    grown = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
+    contours, _ = cv2.findContours((grown >= 0.5).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    lines = [cv2.approxPolyDP(contour, 0.4 * fine / 2, True)[:, 0] for contour in contours]
+    return "".join(
+        "M" + "L".join(f"{(x + 0.5) / fine:.1f} {(y + 0.5) / fine:.1f}" for x, y in line.tolist()) + "Z"
+        for line in lines
+        if len(line) > 2
+    )
+
+
+def _uri(pixels: NDArray[np.uint8], suffix: str) -> str:
+    """Encode pixels (BGR or BGRA order, or grey) and wrap them."""
+    _, data = cv2.imencode(suffix, pixels)
+    kind = {".png": "png", ".jpg": "jpeg"}[suffix]
+    return f"data:image/{kind};base64,{base64.b64encode(data.tobytes()).decode()}"

@@ -1,0 +1,159 @@
+"""JSON and CSV: one record per scan, one row per scan, stable names, NaN as null or an empty cell."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+from covidct import RESEARCH_USE
+from covidct.atomic import atomic_write_text
+from covidct.report.plain import plain
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from covidct.metrics import TriageReport
+    from covidct.result import CohortResult, ScanResult
+
+__all__ = ("write_cohort_csv", "write_metrics_json", "write_predictions_csv", "write_scan_json")
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would run these: OWASP, "CSV injection"
+
+
+def write_scan_json(scan: ScanResult, path: str | os.PathLike[str], *, run: Mapping[str, Any] | None = None) -> None:
+    """Write one scan's record.
+
+    Args:
+        scan: the result; its pictures are left out.
+        path: the file to write.
+        run: what made it (versions, checkpoint hash, ...).
+    """
+    head = {"kind": "covidct.scan_result", "version": 1, "research_use": RESEARCH_USE}
+    _write_json(head | scan.to_dict() | {"run": run or {}}, path)
+
+
+def write_metrics_json(
+    report: TriageReport, path: str | os.PathLike[str], *, run: Mapping[str, Any] | None = None
+) -> None:
+    """Write an evaluation: scores with intervals, confusion matrix, curves, notes.
+
+    Args:
+        report: from :func:`covidct.metrics.triage_report`.
+        path: the file to write.
+        run: what made it.
+    """
+    _write_json(report.to_dict() | {"run": run or {}}, path)
+
+
+def write_cohort_csv(
+    cohort: CohortResult, path: str | os.PathLike[str], *, class_names: Sequence[str] | None = None
+) -> None:
+    """Write one row per scan, failed ones too, in the order of the cohort.
+
+    Columns: id, status, predicted, label, ``prob_<class>``, lung_right_ml, lung_left_ml, slices, rows, columns,
+    slice_mm, row_mm, column_mm, findings (codes), error, seconds, research_use.
+
+    Args:
+        cohort: the results.
+        path: the file to write.
+        class_names: classes of the columns; None takes those of the scans, so that a cohort without a single success
+            has no such columns.
+    """
+    names = class_columns(cohort, class_names)
+    rows = []
+    for scan in cohort.scans:
+        slices, rows_, columns = _three(scan.geometry.get("shape"))
+        slice_mm, row_mm, column_mm = _three(scan.geometry.get("spacing"))
+        rows.append(
+            {
+                "id": scan.id,
+                "status": scan.status,
+                "predicted": scan.predicted,
+                "label": scan.label,
+                **{f"prob_{name}": scan.probabilities.get(name) for name in names},
+                "lung_right_ml": scan.lungs_ml.get("right"),
+                "lung_left_ml": scan.lungs_ml.get("left"),
+                "slices": slices,
+                "rows": rows_,
+                "columns": columns,
+                "slice_mm": slice_mm,
+                "row_mm": row_mm,
+                "column_mm": column_mm,
+                "findings": " ".join(finding.code for finding in scan.findings),
+                "error": scan.error,
+                "seconds": round(sum(scan.seconds.values()), 3) if scan.seconds else None,
+                "research_use": RESEARCH_USE,
+            }
+        )
+    _write_csv(rows, path, columns=_cohort_columns(names))
+
+
+def _cohort_columns(names: Sequence[str]) -> list[str]:
+    """The header of the cohort's table."""
+    geometry = ["slices", "rows", "columns", "slice_mm", "row_mm", "column_mm"]
+    lungs = ["lung_right_ml", "lung_left_ml"]
+    prob = [f"prob_{name}" for name in names]
+    head = ["id", "status", "predicted", "label"]
+    return [*head, *prob, *lungs, *geometry, "findings", "error", "seconds", "research_use"]
+
+
+def write_predictions_csv(
+    cohort: CohortResult, path: str | os.PathLike[str], *, class_names: Sequence[str] | None = None
+) -> None:
+    """Write id, label, predicted, ``prob_<class>`` and research_use of every scan that has a prediction.
+
+    Args:
+        cohort: the results.
+        path: the file to write.
+        class_names: classes of the columns; None takes those of the scans.
+    """
+    names = class_columns(cohort, class_names)
+    rows = [
+        {
+            "id": scan.id,
+            "label": scan.label,
+            "predicted": scan.predicted,
+            **{f"prob_{name}": scan.probabilities.get(name) for name in names},
+            "research_use": RESEARCH_USE,
+        }
+        for scan in cohort.scans
+        if scan.status == "done"
+    ]
+    _write_csv(rows, path, columns=["id", "label", "predicted", *(f"prob_{name}" for name in names), "research_use"])
+
+
+def class_columns(cohort: CohortResult, class_names: Sequence[str] | None = None) -> tuple[str, ...]:
+    """Class names of a cohort in label order: as given, or in order of first appearance."""
+    if class_names is not None:
+        return tuple(class_names)
+    return tuple(dict.fromkeys(name for scan in cohort.scans for name in scan.probabilities))
+
+
+def _three(values: object) -> tuple[Any, Any, Any]:
+    """Three entries of a geometry record, or three empty ones (2-D images)."""
+    return tuple(values) if isinstance(values, list | tuple) and len(values) == 3 else (None, None, None)
+
+
+def _write_json(record: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    """Strict JSON, readable by people too."""
+    atomic_write_text(path, json.dumps(plain(record), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _write_csv(rows: Iterable[Mapping[str, Any]], path: str | os.PathLike[str], *, columns: Sequence[str]) -> None:
+    """RFC 4180 with LF line ends."""
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([_cell(column) for column in columns])
+    writer.writerows([_cell(row[column]) for column in columns] for row in rows)
+    atomic_write_text(path, buffer.getvalue())
+
+
+def _cell(value: object) -> object:
+    """An empty cell for NaN and None; text that a spreadsheet would run as a formula gets a quote in front."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return ""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
