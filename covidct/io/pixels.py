@@ -23,7 +23,7 @@ __all__ = ("Pixels", "image_size", "read_pixels", "unit_range")
 
 _Picture: TypeAlias = Any  # PIL.ImageFile.ImageFile, of which the TIFF one has tag_v2 and only some have n_frames
 
-_FORMATS = ("PNG", "JPEG", "TIFF")
+_FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 _TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_MAXIMUM = 258, 262, 281  # TIFF 6.0: BitsPerSample, Photometric..., MaxSampleValue
 _WHITE_IS_ZERO = 0
 

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ("IMAGE_SUFFIXES", "image_files", "raster_info", "read_image", "read_slices", "stack_pixels")
+__all__ = ("IMAGE_SUFFIXES", "image_files", "raster_info", "read_image", "read_raster_folder", "stack_pixels")
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"})
 """Names that are taken for images, in any case of letters."""
 
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, the weights of JPEG's Y
@@ -83,7 +83,7 @@ def _is_dicom(file: Path) -> bool:
     return start[128:] == b"DICM" or file.suffix.lower() in (".dcm", ".dicom")
 
 
-def read_slices(folder: str | os.PathLike[str], *, files: Sequence[Path] | None = None) -> Volume:
+def read_raster_folder(folder: str | os.PathLike[str], *, files: Sequence[Path] | None = None) -> Volume:
     """Read a folder of slice images as a volume of display values.
 
     Args:

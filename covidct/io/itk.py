@@ -1,0 +1,178 @@
+"""NRRD and MetaImage through SimpleITK, after the header has been checked."""
+
+from __future__ import annotations
+
+import math
+import re
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from covidct.errors import GeometryError, InputError
+from covidct.io.affine import check_affine, settle_grid, spacing_of
+from covidct.io.faults import check_on_fault, settle
+from covidct.io.hu import rescale, settle_intensity
+from covidct.io.info import SeriesInfo
+from covidct.io.itk_header import ItkHeader, read_itk_header
+from covidct.volume import Finding, Source, Volume
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from covidct.io.faults import OnFault
+
+__all__ = ("itk_info", "read_itk", "read_itk_voxels", "simple_itk")
+
+_READERS = {"nrrd": "NrrdImageIO", "metaimage": "MetaImageIO"}
+
+
+def read_itk(path: str | os.PathLike[str], *, on_fault: OnFault = "error") -> Volume:
+    """Read a ``.nrrd``, ``.nhdr``, ``.mha`` or ``.mhd`` scan onto the canonical LPS grid.
+
+    The rules are those of :func:`covidct.io.nifti.read_nifti`: geometry that the header does not state is refused,
+    and the values decide whether they are Hounsfield units.
+
+    Args:
+        path: the file.
+        on_fault: ``"error"``, ``"repair"`` or ``"warn"``.
+
+    Returns:
+        A volume of int16 where the values are whole and fit, else float32; modality ``""``.
+
+    Raises:
+        GeometryError: for wrong or missing geometry.
+        InputError: for a damaged file, another number of axes, colour, or values that are not HU.
+    """
+    check_on_fault(on_fault)
+    header, image = _open(Path(path), pixels=True)
+    affine = _affine(image, header)
+    stated = _orientation(header, on_fault)
+    array, stored = _array(image, header)
+    del image
+    grid = settle_grid(rescale(array), affine, on_fault=on_fault)
+    del array
+    values, intensity, findings = settle_intensity(grid.array, stored=stored, on_fault=on_fault)
+    return Volume(
+        array=values,
+        affine=grid.affine,
+        modality="",
+        intensity=intensity,
+        findings=(*stated, *grid.findings, *findings),
+        source=Source(header.format, header.shape, affine),
+    )
+
+
+def read_itk_voxels(path: str | os.PathLike[str]) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Read the values of an NRRD or MetaImage file as they are, for masks.
+
+    Args:
+        path: the file.
+
+    Returns:
+        (k, j, i) values, and the (4, 4) affine, voxel (i, j, k) to LPS mm.
+
+    Raises:
+        InputError: for a damaged file, or one that does not state its geometry.
+    """
+    header, image = _open(Path(path), pixels=True)
+    _orientation(header, "error")
+    return _array(image, header)[0], _affine(image, header)
+
+
+def itk_info(path: str | os.PathLike[str]) -> SeriesInfo:
+    """Describe an NRRD or MetaImage file from its header alone.
+
+    Args:
+        path: the file.
+
+    Raises:
+        InputError: when the header is damaged.
+    """
+    header, image = _open(Path(path), pixels=False)
+    affine = _affine(image, header)
+    findings = (*_orientation(header, "warn"), *check_affine(affine, on_fault="warn"))
+    i, j, k = spacing_of(affine).tolist()
+    return SeriesInfo("", header.format, "", header.shape, (k, j, i), (Path(path),), findings)
+
+
+def _open(path: Path, *, pixels: bool) -> tuple[ItkHeader, Any]:
+    """The checked header and SimpleITK's image, or its reader where the pixels are not wanted."""
+    sitk = simple_itk()
+    header = read_itk_header(path)
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.SetImageIO(_READERS[header.format])  # by content, lest another format's reader takes the file
+    try:
+        with _quiet():
+            reader.ReadImageInformation()
+            _check_agreement(reader, header, path)
+            return header, reader.Execute() if pixels else reader
+    except RuntimeError as error:
+        raise InputError(f"The file {path.name!r} cannot be read ({_reason(error)}): export it again.") from error
+    except MemoryError as error:
+        raise InputError(f"The file {path.name!r} does not fit into the memory of this machine.") from error
+
+
+def _check_agreement(reader: Any, header: ItkHeader, path: Path) -> None:  # noqa: ANN401 - SimpleITK has no types
+    """What ITK is about to allocate must be what was checked."""
+    same = math.prod(reader.GetSize()) == math.prod(header.shape) and reader.GetSize()[:3] == header.shape[::-1]
+    if not same or reader.GetNumberOfComponents() != 1:
+        raise InputError(f"The header of {path.name!r} contradicts itself about its size: export the file again.")
+
+
+def simple_itk() -> Any:  # noqa: ANN401 - it has no types
+    """SimpleITK, loaded when a file needs it."""
+    import SimpleITK
+
+    return SimpleITK
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep ITK's warnings off the standard error while reading; what matters ends in an exception."""
+    sitk = simple_itk()
+    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
+
+
+def _reason(error: Exception) -> str:
+    """ITK's own words without its addresses, source lines and paths."""
+    text = re.split(r"ERROR:|error:", " ".join(str(error).split()))[-1]
+    text = re.sub(r"\w+\(0x[0-9a-f]+\):|(/[\w.+-]+)+", "", text).strip(" .:")
+    return text[:160] or "ITK gives no reason"
+
+
+def _array(image: Any, header: ItkHeader) -> tuple[NDArray[Any], np.dtype[Any]]:  # noqa: ANN401 - SimpleITK has no types
+    """A copy of the voxels (k, j, i), and the dtype in the file."""
+    sitk = simple_itk()
+    array: NDArray[Any] = np.array(sitk.GetArrayViewFromImage(image)).reshape(header.shape)
+    return array, array.dtype
+
+
+def _affine(image: Any, header: ItkHeader) -> NDArray[np.float64]:  # noqa: ANN401 - SimpleITK has no types
+    """Voxel (i, j, k) to LPS mm, from an image or from a reader that has read the header."""
+    axes = len(image.GetSize())
+    direction = np.asarray(image.GetDirection(), dtype=np.float64).reshape(axes, axes)[:3, :3]
+    affine = np.eye(4)
+    affine[:3, :3] = direction * np.asarray(image.GetSpacing()[:3])
+    affine[:3, 3] = image.GetOrigin()[:3]
+    if not np.isfinite(affine).all():
+        raise GeometryError(f"The geometry of the {header.format} header holds numbers that are not finite.")
+    return affine
+
+
+def _orientation(header: ItkHeader, on_fault: OnFault) -> tuple[Finding, ...]:
+    if header.oriented:
+        return ()
+    message = f"the {header.format} header does not say how the axes lie in the body, so left and right are a guess"
+    done = "read as rows to the left, columns to the back, slices to the head"
+    return (settle("no_orientation", message, done, on_fault=on_fault, error=GeometryError),)
