@@ -1,0 +1,5 @@
+"""Pure functions on arrays and tensors, without state: intensity, geometry, lungs, pooling."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,13 @@
+from .geometry import isotropic_cube as isotropic_cube
+from .geometry import resample_mask as resample_mask
+from .intensity import window_hu as window_hu
+from .pooling import mask_weighted_gap as mask_weighted_gap
+from .pooling import mask_weights as mask_weights
+
+__all__ = (
+    "isotropic_cube",
+    "mask_weighted_gap",
+    "mask_weights",
+    "resample_mask",
+    "window_hu",
+)
