@@ -100,7 +100,8 @@ class CohortFolder:
                 if result.status == "failed":
                     write_scan_json(result, self._file(result.id, "json"), run=self.run)
             write_cohort_csv(cohort, self.out / "cohort.csv", class_names=self.run["preprocessing"]["classes"])
-            write_cohort_page(cohort, self.out / "index.html")
+            links = {scan.id: f"scans/{scan.id}.html" for scan in cohort.scans if scan.status == "done"}
+            write_cohort_page(cohort, self.out / "index.html", links=links)
         return cohort
 
     def _start(self) -> None:
@@ -114,7 +115,7 @@ class CohortFolder:
 
     def _write(self, result: ScanResult) -> None:
         """Write page, pictures and, last, the record: where the record is, the rest is too."""
-        write_scan_page(result, self.run, self._file(result.id, "html"))
+        write_scan_page(result, self.run, self._file(result.id, "html"), back="../index.html")
         if result.preview is not None:
             _write_preview(_lightest(result.preview), self._file(result.id, "npz"))
         write_scan_json(result, self._file(result.id, "json"), run=self.run)

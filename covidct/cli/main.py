@@ -26,7 +26,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "triage": ("triage", "apply a checkpoint to scans: probabilities, slice scores, JSON, CSV and pages"),
     "fit": ("train", "train a task on a data module (YAML configs)"),
     "validate": ("train", "one pass over the validation part"),
-    "test": ("train", "metrics with confidence intervals on the test part"),
+    "test": ("train", "metrics of the test part, with --out as a report with confidence intervals"),
     "predict": ("train", "predictions.csv of a checkpoint for a data module"),
     "list": ("list", "models, tasks, datasets and configs that are there"),
     "doctor": ("doctor", "check the installation: versions, devices, decoders, cache, speed"),

@@ -1,0 +1,181 @@
+"""``covidct fit``, ``validate``, ``test`` and ``predict``: Lightning's command line on tasks and data modules."""
+
+from __future__ import annotations
+
+from argparse import ArgumentError
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+
+from covidct.cli.command import usage_sentence
+from covidct.cli.console import research_use, results
+from covidct.cli.quiet import quiet_lightning
+from covidct.datamodules import BaseDataModule
+from covidct.errors import UsageError
+from covidct.tasks import BaseTask, load_task
+from covidct.weights import load_checkpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ("TaskCLI", "run")
+
+
+def run(verb: str, argv: Sequence[str]) -> int:
+    """Entry of the four commands."""
+    quiet_lightning()
+    _import_parts()
+    try:
+        command = TaskCLI(verb, argv)
+    except ArgumentError as error:
+        raise UsageError(usage_sentence(str(error), verb)) from error
+    except (MisconfigurationException, TypeError, ValueError) as error:  # a trainer that cannot be made of the options
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(usage_sentence(str(error), verb)) from error
+    try:
+        getattr(command, f"run_{verb}")()
+    except MisconfigurationException as error:
+        raise UsageError(usage_sentence(str(error), verb)) from error
+    except SystemExit as leaving:
+        if (
+            command.trainer.interrupted
+        ):  # Lightning ends the process after Ctrl-C; the checkpoint of the moment is saved
+            raise KeyboardInterrupt from leaving
+        raise
+    research_use()
+    return 0
+
+
+class TaskCLI(LightningCLI):
+    """One verb of Lightning's command line.
+
+    ``fit`` makes task and data module from the configuration. The other verbs rebuild the task from ``--ckpt_path``
+    alone, whatever the configuration says of a model, so that a network is used as it was trained.
+
+    Args:
+        verb: ``"fit"``, ``"validate"``, ``"test"`` or ``"predict"``.
+        argv: arguments after the verb.
+    """
+
+    def __init__(self, verb: str, argv: Sequence[str]) -> None:
+        """Parse and instantiate; runs nothing."""
+        self.verb = verb
+        super().__init__(
+            model_class=BaseTask,
+            datamodule_class=BaseDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            save_config_kwargs={"overwrite": True},
+            seed_everything_default=0,
+            parser_kwargs={"prog": f"covidct {verb}", "exit_on_error": False},
+            args=list(argv),
+            run=False,
+        )
+
+    def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """As Lightning does, but only ``fit`` needs a model from the configuration."""
+        parser.add_lightning_class_args(self.trainer_class, "trainer")
+        parser.add_lightning_class_args(BaseTask, "model", subclass_mode=True, required=self.verb == "fit")
+        parser.add_lightning_class_args(BaseDataModule, "data", subclass_mode=True)
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the checkpoint and where results go."""
+        fit = self.verb == "fit"
+        text = "checkpoint to go on from" if fit else "checkpoint to apply"
+        parser.add_argument("--ckpt_path", type=Path, default=None, help=f"A .ckpt file of covidct: {text}.")
+        if self.verb == "test":
+            text = "Folder for report.html, metrics.json and predictions.csv; none are written without it."
+            parser.add_argument("--out", type=Path | None, default=None, help=text)
+        if self.verb == "predict":
+            parser.add_argument("--out", type=Path, default=Path("predictions.csv"), help="CSV file to write.")
+
+    def before_instantiate_classes(self) -> None:
+        """Refuse a missing or damaged checkpoint before anything is built."""
+        checkpoint = self.config.get("ckpt_path")
+        if self.verb == "fit":
+            if checkpoint is not None:
+                load_checkpoint(checkpoint)
+            return
+        if checkpoint is None:
+            raise UsageError(f"'covidct {self.verb}' applies a trained network: name its checkpoint with --ckpt_path.")
+        self.task = load_task(checkpoint)
+        self.config["model"] = None
+
+    def run_fit(self) -> None:
+        """Train."""
+        checkpoint = self.config.get("ckpt_path")
+        self.trainer.fit(self.model, datamodule=self.datamodule, ckpt_path=checkpoint)
+        best = getattr(self.trainer.checkpoint_callback, "best_model_path", "")
+        if best:
+            results().print(f"checkpoint: {best}", markup=False, soft_wrap=True)
+
+    def run_validate(self) -> None:
+        """Metrics of the validation part."""
+        self.trainer.validate(self.task, datamodule=self.datamodule)
+
+    def run_test(self) -> None:
+        """Metrics of the test part; with ``--out`` the report too."""
+        self.trainer.test(self.task, datamodule=self.datamodule)
+        if self.config.get("out") is not None:
+            from covidct.cli.evaluation import evaluate, write_evaluation
+
+            report, cohort = evaluate(self.task, self.datamodule.test_dataloader(), run=self._run_record())
+            write_evaluation(report, cohort, self.config["out"])
+            results().print(f"report: {self.config['out'] / 'report.html'}", markup=False, soft_wrap=True)
+
+    def run_predict(self) -> None:
+        """Probabilities of every scan of the data module's prediction part, as one table."""
+        if self.trainer.world_size > 1:
+            raise UsageError("'covidct predict' writes one table: use --trainer.devices=1.")
+        from covidct.report import write_predictions_csv
+        from covidct.result import CohortResult
+
+        outputs = self.trainer.predict(self.task, datamodule=self.datamodule) or []
+        names = self.task.class_names
+        scans = [scan for output in outputs for scan in _scan_results(output, names)]  # type: ignore[arg-type]
+        write_predictions_csv(CohortResult(tuple(scans)), self.config["out"], class_names=names)
+        results().print(f"{len(scans)} predictions: {self.config['out']}", markup=False, soft_wrap=True)
+
+    def _run_record(self) -> dict[str, Any]:
+        """What made a report."""
+        import covidct
+        from covidct.weights import sha256_file
+
+        preprocessing = self.task.preprocessing
+        return {
+            "covidct": covidct.__version__,
+            "task": type(self.task).__name__,
+            "checkpoint_sha256": sha256_file(self.config["ckpt_path"]),
+            "preprocessing": None if preprocessing is None else preprocessing.to_dict(),
+        }
+
+
+def _scan_results(output: dict[str, Any], names: Sequence[str]) -> list[Any]:
+    """Rows of one batch of predictions."""
+    from covidct.result import ScanResult
+
+    labels = output["label"].tolist() if "label" in output else [-1] * len(output["id"])
+    rows = zip(output["id"], output["prob"].tolist(), output["pred"].tolist(), labels, strict=True)
+    return [
+        ScanResult(
+            id=name,
+            status="done",
+            probabilities=dict(zip(names, prob, strict=True)),
+            predicted=names[pred],
+            label=names[label] if label >= 0 else "",
+        )
+        for name, prob, pred, label in rows
+    ]
+
+
+def _import_parts() -> None:
+    """Load all tasks, data modules and data sets, so that their short names are known to the parser."""
+    from covidct import datamodules, datasets, tasks
+
+    for package in (datamodules, datasets, tasks):
+        for name in package.__all__:
+            getattr(package, name)
