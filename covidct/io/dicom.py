@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -142,8 +142,9 @@ def _choose(found: list[Series], uid: str | None) -> tuple[Series, list[Fault]]:
 def _check_modality(series: Series) -> None:
     colour = any(s.values.get("samples", 1) != 1 for s in series.slices)
     if series.modality not in ("CT", "") or not series.has_pixels or colour:
-        reading = None if colour or not series.has_pixels else "recorded"
-        series.faults.insert(0, Fault("not_ct", _not_ct_sentence(series), warn=reading))
+        fault = Fault("not_ct", _not_ct_sentence(series))
+        hopeless = colour or not series.has_pixels
+        series.faults.insert(0, replace(fault, warn=None) if hopeless else fault)
 
 
 def _not_ct_sentence(series: Series) -> str:

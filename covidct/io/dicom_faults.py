@@ -112,7 +112,8 @@ def _rounded_spacing(slice_: Slice) -> Hashable:
 
 def _drop_same_instance(series: Series, same: Callable[[Slice, Slice], bool]) -> None:
     first: dict[Hashable, Slice] = {}
-    equal, unlike = [], []
+    equal: list[Slice] = []
+    unlike: list[Slice] = []
     for slice_ in series.slices:
         uid = slice_.values.get("sop_uid")
         known = first.setdefault((uid, slice_.frame) if uid else id(slice_), slice_)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from covidct.io.dicom_slices import Slice
 
-__all__ = ("decode_frames", "read_hu", "require_codec", "stored_values")
+__all__ = ("colour_values", "decode_frames", "read_hu", "require_codec", "stored_values")
 
 NATIVE = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.1"})
 """Uncompressed, little endian: implicit and explicit VR."""
@@ -56,7 +56,7 @@ def require_codec(slice_: Slice) -> None:
     if syntax in NATIVE or syntax in _PYDICOM_NATIVE:
         return
     if syntax in _CODECS:
-        from pydicom.pixels import get_decoder
+        from pydicom.pixels.decoders import get_decoder
 
         decoder = get_decoder(syntax)
         if set(_CODECS[syntax]) & set(decoder.available_plugins):
@@ -112,6 +112,18 @@ def stored_values(slice_: Slice) -> NDArray[Any]:
     return next(decode_frames([slice_]))
 
 
+def colour_values(slice_: Slice) -> NDArray[Any]:
+    """RGB values (rows, columns, 3) of a colour image, converted from YBR or a palette where it is stored so.
+
+    Raises:
+        InputError: when the pixels are damaged or make no RGB image.
+    """
+    array = next(decode_frames([slice_], raw=False))
+    if array.shape != (*slice_.shape, 3):
+        raise InputError(f"The colour image {slice_.name} has the shape {array.shape}: save it as grey or RGB.")
+    return array
+
+
 def _is_plain(slice_: Slice) -> bool:
     values = slice_.values
     return (
@@ -133,7 +145,7 @@ def _read_plain(file: Any, slice_: Slice, target: NDArray[np.int16] | None) -> N
     """Read a frame into ``target`` (when its form allows) or a new array; returns a view of the stored dtype."""
     dtype = _dtype(slice_)
     raw = target if target is not None and dtype.itemsize == 2 else np.empty(slice_.shape, dtype=dtype)
-    view = memoryview(raw.reshape(-1).view(np.uint8))
+    view = memoryview(raw.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
     file.seek(slice_.values["pixel_offset"] + slice_.frame * slice_.frame_bytes)
     done = 0
     while done < len(view):
@@ -229,14 +241,16 @@ def _padded(stored: NDArray[Any], slice_: Slice) -> NDArray[np.bool_] | None:
     corners = stored[:: max(1, stored.shape[0] - 1), :: max(1, stored.shape[1] - 1)]
     if not ((corners >= low) & (corners <= high)).any():
         return None
-    return (stored >= low) & (stored <= high)
+    found: NDArray[np.bool_] = (stored >= low) & (stored <= high)
+    return found
 
 
-def decode_frames(slices: Sequence[Slice]) -> Iterator[NDArray[Any]]:
+def decode_frames(slices: Sequence[Slice], *, raw: bool = True) -> Iterator[NDArray[Any]]:
     """Decode frames of one file with pydicom and its decoders.
 
     Args:
         slices: frames of the same file.
+        raw: leave colour as it is stored.
 
     Yields:
         Stored values in the order of ``slices``.
@@ -246,7 +260,7 @@ def decode_frames(slices: Sequence[Slice]) -> Iterator[NDArray[Any]]:
         InputError: when the pixels are damaged.
     """
     import pydicom
-    from pydicom.pixels import get_decoder
+    from pydicom.pixels.decoders import get_decoder
 
     first = slices[0]
     require_codec(first)
@@ -260,7 +274,7 @@ def decode_frames(slices: Sequence[Slice]) -> Iterator[NDArray[Any]]:
         with _quiet():
             dataset = pydicom.dcmread(io.BytesIO(content), force=True)
             decoder = get_decoder(syntax)
-            options: dict[str, Any] = {"raw": True}
+            options: dict[str, Any] = {"raw": raw}
             if syntax in _CODECS:
                 check_codestream(dataset, first)
                 options["decoding_plugin"] = next(p for p in _CODECS[syntax] if p in decoder.available_plugins)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from covidct.io.dicom_files import Item
 
-__all__ = ("Slice", "read_slices")
+__all__ = ("Slice", "header_dataset", "read_slices")
 
 MAX_FRAMES = 100_000  # of one object: ten times the longest dynamic CT
 MAX_SIDE = 16_384  # pixels along a row or column of anything that is an X-ray or CT
@@ -123,8 +123,7 @@ def read_slices(item: Item) -> list[Slice]:
         try:
             values = walk_header(file)
         except OddHeaderError:
-            file.seek(0)
-            values = _values_by_pydicom(item, file.read() if item.archive else None)
+            values = _values_by_pydicom(item)
         except (OSError, RuntimeError) as error:
             raise InputError(f"The file {item.name} cannot be read ({error}): copy it again.") from error
     if values.get("sop_class") == "1.2.840.10008.1.3.10":  # media storage directory
@@ -132,9 +131,9 @@ def read_slices(item: Item) -> list[Slice]:
     return list(_frames(item, values))
 
 
-def _values_by_pydicom(item: Item, content: bytes | None) -> dict[str, Any]:
+def _values_by_pydicom(item: Item) -> dict[str, Any]:
     """What :func:`covidct.io.dicom_header.walk_header` gives, for headers that are beyond it."""
-    dataset = _dataset(item, content, [*ELEMENTS, *_GROUPS])
+    dataset = header_dataset(item, [*ELEMENTS, *_GROUPS])
     values: dict[str, Any] = {"pixel_offset": NO_PIXELS, "pixel_length": 0, "pixel_kind": "integer"}
     values["grouped"] = any(tag in dataset for tag in _GROUPS)
     meta = getattr(dataset, "file_meta", {})
@@ -150,8 +149,18 @@ def _values_by_pydicom(item: Item, content: bytes | None) -> dict[str, Any]:
     return values
 
 
-def _dataset(item: Item, content: bytes | None, tags: list[int]) -> Any:  # noqa: ANN401 - pydicom has no types
+def header_dataset(item: Item, tags: list[int]) -> Any:  # noqa: ANN401 - pydicom has no types
+    """Parse the named elements of a file, but no pixels, with pydicom.
+
+    Raises:
+        InputError: when the header is damaged.
+    """
     import pydicom
+
+    content = None
+    if item.archive is not None:
+        with item.open() as file:
+            content = file.read()
 
     try:
         with warnings.catch_warnings():
@@ -204,11 +213,7 @@ def _frames(item: Item, values: dict[str, Any]) -> Iterator[Slice]:
 def _grouped(first: Slice) -> Iterator[Slice]:
     """Frames of an enhanced object: what the functional groups say goes before the top level."""
     item = first.item
-    content = None
-    if item.archive is not None:
-        with item.open() as file:
-            content = file.read()
-    dataset = _dataset(item, content, list(_GROUPS))
+    dataset = header_dataset(item, list(_GROUPS))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

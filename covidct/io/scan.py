@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from covidct.errors import InputError
 from covidct.io.faults import check_on_fault
+from covidct.io.raster import IMAGE_SUFFIXES, image_files, raster_info, read_raster_folder
 
 if TYPE_CHECKING:
     import os
@@ -20,7 +21,6 @@ __all__ = ("find_series", "read_scan")
 
 NIFTI = (".nii", ".nii.gz")
 ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
-RASTER = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
 
 def read_scan(path: str | os.PathLike[str], *, series: str | None = None, on_fault: OnFault = "error") -> Volume:
@@ -47,7 +47,7 @@ def read_scan(path: str | os.PathLike[str], *, series: str | None = None, on_fau
     if source.is_file():
         return _read_file(source, series, on_fault)
     found = _volume_files(source)
-    pictures = _pictures(source)
+    pictures = image_files(source)
     from covidct.io.dicom import dicom_info, read_dicom
 
     if not (found or pictures) or dicom_info(source):
@@ -57,8 +57,6 @@ def read_scan(path: str | os.PathLike[str], *, series: str | None = None, on_fau
     if found:
         names = ", ".join(file.name for file in found[:10])
         raise InputError(f"The folder {source.name} holds {len(found)} scans ({names}): give one of these files.")
-    from covidct.io.raster import read_raster_folder
-
     return read_raster_folder(source)
 
 
@@ -93,10 +91,8 @@ def find_series(path: str | os.PathLike[str]) -> list[SeriesInfo]:
         except InputError:
             if not infos and len(_volume_files(source)) == 1:
                 raise
-    folders = sorted({file.parent for file in source.rglob("*") if file.suffix.lower() in RASTER})
+    folders = sorted({file.parent for file in source.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES})
     for folder in folders:
-        from covidct.io.raster import raster_info
-
         infos.append(raster_info(folder))
     return infos
 
@@ -113,10 +109,6 @@ def _volume_files(folder: Path) -> list[Path]:
 
     files = (file for file in folder.rglob("*") if _is_volume_file(file) and not file.name.startswith("."))
     return sorted(files, key=natural_key)
-
-
-def _pictures(folder: Path) -> bool:
-    return any(file.suffix.lower() in RASTER for file in folder.iterdir())
 
 
 def _read_file(path: Path, series: str | None, on_fault: OnFault) -> Volume:
@@ -136,7 +128,7 @@ def _read_file(path: Path, series: str | None, on_fault: OnFault) -> Volume:
         is_dicom = looks_like_dicom(file.read(136))
     if is_dicom or zipfile.is_zipfile(path):
         return read_dicom(path, series=series, on_fault=on_fault)
-    if name.endswith(RASTER):
+    if path.suffix.lower() in IMAGE_SUFFIXES:
         raise InputError(f"The file {path.name} is a single picture, not a scan: give the folder with all its slices.")
     raise InputError(f"The file {path.name} is no scan in a format that can be read here: {_FORMATS}.")
 
