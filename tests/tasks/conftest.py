@@ -1,0 +1,97 @@
+"""What the tests of all tasks share: a small variant of each task and a batch it takes."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from covidct import tasks
+from covidct.tasks import BaseTask
+from tests.fakes.volumes import TinyVolumesDataModule, tiny_batch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from covidct.sample import Batch
+
+
+@dataclass(frozen=True)
+class Case:
+    """How the conformance tests run one task.
+
+    Attributes:
+        arguments: make the task small.
+        batch: makes a batch of n samples; ``size`` is the number of pixels per side.
+        data: makes a data module.
+        stem: file name of the network, the task and the configuration.
+    """
+
+    stem: str
+    arguments: dict[str, Any]
+    batch: Callable[..., Batch] = field(default=tiny_batch)
+    data: Callable[..., pl.LightningDataModule] = field(default=TinyVolumesDataModule)
+
+
+CASES: dict[str, Case] = {
+    "MaskedGAPResNetTask": Case("masked_gap_resnet", {"backbone": "resnet18", "slice_size": 48}),
+}
+"""One line per task; a task of ``covidct.tasks`` without a line fails the conformance tests."""
+
+
+def concrete_tasks() -> list[str]:
+    """Names in ``covidct.tasks`` that are tasks, not kinds of tasks."""
+    things = {name: getattr(tasks, name) for name in tasks.__all__}
+    return [
+        n for n, t in things.items() if inspect.isclass(t) and issubclass(t, BaseTask) and not inspect.isabstract(t)
+    ]
+
+
+@pytest.fixture(scope="module", params=concrete_tasks())
+def name(request: pytest.FixtureRequest) -> str:
+    """Name of a concrete task."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def case(name: str) -> Case:
+    return CASES[name]
+
+
+@pytest.fixture(scope="module")
+def make(name: str, case: Case) -> Callable[..., BaseTask]:
+    """Makes the small variant of a task from fixed random numbers."""
+
+    def build(**changes: object) -> BaseTask:
+        torch.manual_seed(0)
+        task = getattr(tasks, name)(**{**case.arguments, **changes})
+        assert isinstance(task, BaseTask)
+        return task
+
+    return build
+
+
+@pytest.fixture(scope="module")
+def trainer(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., pl.Trainer]:
+    """Makes a quiet CPU trainer that writes into the module's folder."""
+    folder = tmp_path_factory.mktemp("trainer")
+
+    def build(**changes: object) -> pl.Trainer:
+        arguments: dict[str, Any] = {
+            "accelerator": "cpu",
+            "devices": 1,
+            "max_epochs": 1,
+            "logger": False,
+            "enable_checkpointing": False,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "default_root_dir": folder,
+            **changes,
+        }
+        return pl.Trainer(**arguments)
+
+    return build
