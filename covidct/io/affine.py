@@ -14,15 +14,14 @@ from covidct.errors import GeometryError
 from covidct.io.faults import OnFault, settle
 from covidct.io.geometry import canonical_axes, to_canonical
 from covidct.io.hu import AIR_HU
+from covidct.volume import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from covidct.volume import Finding
-
-__all__ = ("corners", "orthonormalised", "rectified", "settle_grid", "shear", "spacing_of")
+__all__ = ("Grid", "check_affine", "corners", "orthonormalised", "rectified", "settle_grid", "shear", "spacing_of")
 
 NOISE = 1e-5
 """Shear (cosine) that float32 headers leave behind: not worth a word."""
@@ -174,7 +173,7 @@ def settle_grid(array: NDArray[Any], affine: NDArray[np.float64], *, on_fault: O
         on_fault: ``"error"`` refuses shear beyond 1e-3, ``"repair"`` resamples it, ``"warn"`` keeps it.
 
     Raises:
-        GeometryError: see :func:`check_affine`.
+        GeometryError: see :func:`check_affine`; and always for fewer than three voxels along an axis.
     """
     findings = check_affine(affine, on_fault=on_fault)
     codes = {finding.code for finding in findings}
@@ -182,4 +181,11 @@ def settle_grid(array: NDArray[Any], affine: NDArray[np.float64], *, on_fault: O
         array, affine = rectified(array, affine, fill=min(AIR_HU, float(array.min())))
     elif "not_orthonormal" in codes:
         affine = orthonormalised(affine, array.shape)
-    return Grid(*to_canonical(array, affine), findings)
+    array, affine = to_canonical(array, affine)
+    if min(array.shape) < 3:
+        size = " x ".join(str(n) for n in array.shape)
+        message = f"The scan has {size} (slices x rows x columns) voxels, a volume needs at least 3 along each axis"
+        raise GeometryError(
+            f"{message} (too_few_slices): give the whole scan.", (Finding("too_few_slices", f"{message}.", "refused"),)
+        )
+    return Grid(array, affine, findings)
