@@ -126,7 +126,7 @@ def _devices(name: str) -> Check:
 
 def _decoders(name: str) -> Check:
     """Which compressed DICOM transfer syntaxes can be read."""
-    from covidct.io import decoders
+    from covidct.io.codecs import decoders
 
     available = decoders()
     missing = [syntax for syntax, plugins in available.items() if not plugins]
@@ -140,9 +140,9 @@ def _cache(name: str) -> Check:
     import shutil
     import tempfile
 
-    from covidct.io import default_cache_folder
+    from covidct.datamodules.base import default_cache_dir
 
-    folder = default_cache_folder()
+    folder = default_cache_dir()
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=folder) as file:
         file.write(b"covidct")
