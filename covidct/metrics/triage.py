@@ -337,8 +337,8 @@ def _notes(confusion: Floats, names: tuple[str, ...], drawn: Scores, values: Sco
             f"In up to {share:.1%} of the resamples a class went missing and some scores were not defined; "
             "their intervals rest on the other resamples."
         )
-    if confusion.sum() > 0 and np.trace(confusion) == confusion.sum():
+    if any(len(d) and d.min() == d.max() for d in drawn.values()):  # NaN is equal to nothing
         notes.append(
-            "Every case was predicted right: bootstrap intervals then have no width, which does not mean certainty."
+            "Some intervals have no width, because the cohort shows no error to resample: that is no certainty."
         )
     return tuple(notes)

@@ -36,7 +36,7 @@ class Frame:
     height: float = 320
     x: tuple[float, float] = (0.0, 1.0)
     y: tuple[float, float] = (0.0, 1.0)
-    margin: tuple[float, float, float, float] = (46, 12, 14, 44)
+    margin: tuple[float, float, float, float] = (54, 12, 14, 46)
 
     @property
     def left(self) -> float:

@@ -56,7 +56,6 @@ def write_evaluation_page(
         cards=_cards(report, positive),
         scopes=[s for s in (*report.class_names, "macro", "weighted", "micro") if s in report.scores["sensitivity"]],
         scores={m: row for m, row in report.scores.items() if m not in ("accuracy", "calibration_error")},
-        colours={name: class_colour(name, index) for index, name in enumerate(report.class_names)},
         roc=roc_chart(report),
         calibration=calibration_chart(report),
         strip=_strip(report, done, positive),

@@ -57,6 +57,7 @@ class Chart:
     traces: Sequence[Trace] = ()
     dots: Sequence[Dot] = ()
     diagonal: str = ""
+    wide: bool = False  # drawn over the whole width of the page, the texts of y inside the frame
 
 
 def roc_chart(report: TriageReport) -> Chart | None:
@@ -76,7 +77,7 @@ def roc_chart(report: TriageReport) -> Chart | None:
     return Chart(
         frame,
         f"Receiver operating characteristic, {report.confidence:.0%} band",
-        "1 - specificity",
+        "1 \N{MINUS SIGN} specificity",
         "Sensitivity",
         frame.x_ticks(_FIFTHS),
         frame.y_ticks(_FIFTHS),
@@ -125,12 +126,12 @@ def strip_chart(scans: Sequence[ScanResult], name: str, rows: Sequence[tuple[str
         rows: (title, colour, scans) from top to bottom.
     """
     count = len(rows)
-    frame = Frame(width=760, height=56 + 62 * count, y=(0, count), margin=(128, 8, 16, 44))
+    frame = Frame(width=640, height=60 + 66 * count, y=(0, count), margin=(8, 6, 10, 54))
     place = {scan.id: jitter(number) for number, scan in enumerate(scans)}
     dots = [
         Dot(
             frame.at_x(scan.probabilities[name]),
-            frame.at_y(count - row - 0.5 + 0.62 * place[scan.id]),
+            frame.at_y(count - row - 0.62 + 0.5 * place[scan.id]),
             4,
             colour,
             f"{scan.id}: {scan.probabilities[name]:.3f}",
@@ -144,8 +145,9 @@ def strip_chart(scans: Sequence[ScanResult], name: str, rows: Sequence[tuple[str
         f"Probability of {class_title(name)}",
         "",
         frame.x_ticks(_FIFTHS),
-        [Tick(frame.at_y(count - row - 0.5), title) for row, (title, _, _) in enumerate(rows)],
+        [Tick(frame.at_y(count - row), title) for row, (title, _, _) in enumerate(rows)],
         dots=dots,
+        wide=True,
     )
 
 
@@ -157,7 +159,7 @@ def score_chart(scan: ScanResult, *, shown: Sequence[int]) -> Chart | None:
         return None
     low, high = min(*finite, 0.0), max(*finite, 1e-6)
     high = 1.0 if low >= 0 and high <= 1 else high
-    frame = Frame(width=760, height=220, x=(0, len(scores) - 1), y=(low, high), margin=(52, 12, 16, 44))
+    frame = Frame(width=640, height=220, x=(0, len(scores) - 1), y=(low, high), margin=(10, 10, 14, 54))
     step = _round_step((len(scores) - 1) / 6)
     dots = [
         Dot(frame.at_x(index), frame.at_y(scores[index]), 5, "var(--accent)", f"slice {index}", f"#slice-{index}")
@@ -169,15 +171,17 @@ def score_chart(scan: ScanResult, *, shown: Sequence[int]) -> Chart | None:
         frame,
         "Slice scores from feet to head",
         "Slice, feet to head",
-        "Score",
+        "",
         frame.x_ticks(range(0, len(scores), step)),
-        frame.y_ticks([low + (high - low) * part for part in (0, 0.5, 1)], form=".3g"),
+        frame.y_ticks([low + (high - low) * part for part in (0.5, 1)], form=".3g"),
         traces=[Trace("", "var(--accent)", frame.line(xs, scores), frame.band(xs, [low] * len(scores), scores))],
         dots=dots,
+        wide=True,
     )
 
 
 def _round_step(value: float) -> int:
-    """The next of 1, 2, 5, 10, 20, 50 ... at or above ``value``."""
+    """The next of 1, 2, 5, 10, 20, 25, 50, 100 ... at or above ``value``."""
     scale = 10 ** math.floor(math.log10(max(value, 1)))
-    return next(int(scale * factor) for factor in (1, 2, 5, 10) if scale * factor >= value)
+    steps = (scale * factor for factor in (1, 2, 2.5, 5, 10))
+    return next(int(step) for step in steps if step >= value and step == int(step))

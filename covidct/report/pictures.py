@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ("Picture", "pictures", "thumbnail")
 
 _WEIGHT_BGR = (40, 140, 255)  # orange: apart from grey lungs and from the blue outlines for every colour vision
-_MAX_ALPHA = 150  # of 255: the slice stays visible under the heaviest cell
+_MAX_ALPHA = 100  # of 255: the slice stays readable under the heaviest cell
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,6 @@ class Picture:
         right: SVG path of the right lung's outline, empty without one.
         left: SVG path of the left lung's outline.
         weights: data URI of the pooling weights, one pixel per cell of the feature map; empty without weights.
-        heaviest: the largest weight of a cell, NaN without weights.
     """
 
     index: int
@@ -42,7 +41,6 @@ class Picture:
     right: str
     left: str
     weights: str
-    heaviest: float
 
 
 def pictures(preview: Preview, *, limit: int | None = None) -> list[Picture]:
@@ -56,7 +54,8 @@ def pictures(preview: Preview, *, limit: int | None = None) -> list[Picture]:
     chosen = range(count)
     if limit is not None and count > limit:
         chosen = np.unique(np.linspace(0, count - 1, limit + 2)[1:-1].round().astype(int)).tolist()
-    return [_picture(preview, number) for number in chosen]
+    heaviest = 0.0 if preview.weights is None else float(np.nan_to_num(preview.weights).max())
+    return [_picture(preview, number, heaviest) for number in chosen]
 
 
 def thumbnail(preview: Preview, *, size: int = 96) -> str:
@@ -66,8 +65,8 @@ def thumbnail(preview: Preview, *, size: int = 96) -> str:
     return _uri(cv2.resize(image, (size, height), interpolation=cv2.INTER_AREA), ".jpg")
 
 
-def _picture(preview: Preview, number: int) -> Picture:
-    """Encode one slice with its overlays."""
+def _picture(preview: Preview, number: int, heaviest: float) -> Picture:
+    """Encode one slice with its overlays; ``heaviest`` is the largest weight of the scan."""
     image, mask = preview.slices[number], preview.lung_mask[number]
     weights = None if preview.weights is None else preview.weights[number]
     return Picture(
@@ -77,17 +76,19 @@ def _picture(preview: Preview, number: int) -> Picture:
         image=_uri(np.ascontiguousarray(image, dtype=np.uint8), ".png"),
         right=_outline(mask == 1),
         left=_outline(mask == 2),
-        weights="" if weights is None else _uri(_overlay(weights), ".png"),
-        heaviest=float("nan") if weights is None else float(weights.max()),
+        weights="" if weights is None else _uri(_overlay(weights, heaviest), ".png"),
     )
 
 
-def _overlay(weights: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Weights (h, w) as BGRA pixels of one colour, opacity in proportion to the weight."""
+def _overlay(weights: NDArray[np.float32], heaviest: float) -> NDArray[np.uint8]:
+    """Weights (h, w) as BGRA pixels of one colour, opacity in proportion to the weight.
+
+    The scale is that of the whole scan: a slice without lungs, whose weights are even, looks faint beside others.
+    """
     finite = np.nan_to_num(weights, nan=0.0, posinf=0.0, neginf=0.0).clip(min=0)
     pixels = np.empty((*weights.shape, 4), np.uint8)
     pixels[..., :3] = _WEIGHT_BGR
-    pixels[..., 3] = np.rint(finite / max(float(finite.max()), 1e-12) * _MAX_ALPHA)
+    pixels[..., 3] = np.rint(finite / max(heaviest, 1e-12) * _MAX_ALPHA)
     return pixels
 
 

@@ -35,6 +35,7 @@ class ScanView:
     Attributes:
         scan: the result itself.
         bars: probabilities in label order.
+        truth: colour of the true class, empty without a label.
         confidence: probability of the predicted class, NaN when failed.
         right: whether the prediction is the label; None without a label or a prediction.
         pictures: slices.
@@ -43,6 +44,7 @@ class ScanView:
 
     scan: ScanResult
     bars: Sequence[Bar]
+    truth: str
     confidence: float
     right: bool | None
     pictures: Sequence[Picture]
@@ -66,6 +68,7 @@ def scan_view(scan: ScanResult, *, slices: int | None = 0, small: bool = False) 
     return ScanView(
         scan=scan,
         bars=bars,
+        truth=next((bar.colour for bar in bars if bar.name == scan.label), ""),
         confidence=scan.probabilities.get(scan.predicted, float("nan")),
         right=scan.label == scan.predicted if known else None,
         pictures=pictures(preview, limit=slices) if preview is not None and slices != 0 else [],
