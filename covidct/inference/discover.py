@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from covidct.errors import CovidctError, UsageError
+from covidct.errors import CovidctError, InputError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -48,8 +48,9 @@ def discover(paths: Iterable[Path]) -> tuple[ScanInput, ...]:
 
     Raises:
         UsageError: when a path does not exist.
-        CovidctError: when there is no scan in any of them.
+        InputError: when there is no scan in any of them.
     """
+    paths = tuple(paths)
     found: dict[ScanInput, None] = {}
     for path in paths:
         if not path.exists():
@@ -57,7 +58,7 @@ def discover(paths: Iterable[Path]) -> tuple[ScanInput, ...]:
         found.update(dict.fromkeys(_search(path) if path.is_dir() else _parts(path)))
     if not found:
         names = ", ".join(map(str, paths))
-        raise UsageError(f"There is no scan in {names}: give DICOM, NIfTI, NRRD or MetaImage files or folders.")
+        raise InputError(f"There is no scan in {names}: give DICOM, NIfTI, NRRD or MetaImage files or folders.")
     return tuple(found)
 
 
