@@ -1,0 +1,281 @@
+"""``BaseDataModule``: splits, the prepared cache, sampling and loaders, for every shape of data."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader
+
+from covidct.datamodules.building import build_blocks, plan_blocks
+from covidct.datamodules.parts import Parts, divide
+from covidct.datamodules.prepared import PreparedSamples
+from covidct.datamodules.sampling import EpochSampler, ResumableLoader
+from covidct.datasets import BaseDataset, check_no_overlap
+from covidct.errors import InputError, UsageError
+from covidct.io import ArrayCache
+from covidct.transforms import Augment, default_augment
+
+if TYPE_CHECKING:
+    from covidct.datamodules.building import Block
+    from covidct.datasets import Record
+    from covidct.datasets.base import Split
+    from covidct.errors import CovidctError
+    from covidct.preprocessing import Preprocessing
+    from covidct.sample import Batch
+
+__all__ = ("BaseDataModule", "default_cache_dir")
+
+_log = logging.getLogger(__name__)
+_SHOWN = 5  # failures that the error message spells out
+
+
+def default_cache_dir() -> Path:
+    """Where prepared scans go unless told: ``$COVIDCT_CACHE``, else ``covidct`` in ``$XDG_CACHE_HOME`` or ~/.cache."""
+    named = os.environ.get("COVIDCT_CACHE")
+    if named:
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "covidct"
+
+
+class BaseDataModule(pl.LightningDataModule):
+    """What the data modules share. ``prepare_data`` fills the cache, ``setup`` splits, the loaders read memory maps.
+
+    Attributes:
+        dataset: the injected data set; it is no hyper-parameter.
+        preprocessing: what is done to every scan; tasks keep it in their checkpoints.
+        failures: record of a source that could not be prepared in this process, to the error; with
+            ``on_failure="skip"`` these samples are left out.
+    """
+
+    def __init__(
+        self,
+        dataset: BaseDataset,
+        *,
+        preprocessing: Preprocessing,
+        batch_size: int,
+        num_workers: int,
+        prepare_workers: int,
+        split: Literal["auto", "manifest", "subject"],
+        val_fraction: float,
+        test_fraction: float,
+        num_folds: int,
+        fold: int,
+        seed: int,
+        balanced_sampling: bool,
+        augment: bool,
+        train_transform: Augment | None,
+        cache_dir: str | None,
+        on_failure: Literal["raise", "skip"],
+    ) -> None:
+        """Check the arguments, which the subclasses describe."""
+        super().__init__()
+        if dataset.kind != preprocessing.kind:
+            raise UsageError(
+                f"{type(self).__name__} takes data sets of kind {preprocessing.kind}, {type(dataset).__name__} is of "
+                f"kind {dataset.kind}."
+            )
+        if dataset.intensity == "unit" and preprocessing.window is not None:
+            raise UsageError(
+                f"{type(dataset).__name__} holds display values in [0, 1], to which no window in HU applies: set "
+                "window=null."
+            )
+        if batch_size < 1:
+            raise UsageError(f"batch_size={batch_size} must be at least 1.")
+        # Paths and objects stay out: checkpoints are plain data and travel to other machines.
+        self.save_hyperparameters(ignore=["dataset", "preprocessing", "cache_dir", "train_transform"])
+        self.dataset = dataset
+        self.preprocessing = preprocessing
+        self.failures: dict[str, CovidctError] = {}
+        self._batch_size, self._num_workers, self._prepare_workers = batch_size, num_workers, prepare_workers
+        self._seed, self._balanced, self._on_failure = seed, balanced_sampling, on_failure
+        self._division = Parts(
+            split=split,
+            val_fraction=val_fraction,
+            test_fraction=test_fraction,
+            num_folds=num_folds,
+            fold=fold,
+            seed=seed,
+        )
+        self._augment = train_transform or (default_augment(preprocessing.kind) if augment else None)
+        self._cache = ArrayCache(cache_dir or default_cache_dir())
+        self._blocks: tuple[Block, ...] | None = None
+        self._available: dict[int, tuple[str, int]] | None = None
+        self._parts: dict[Split, list[Record]] = {}
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, index = label."""
+        return self.preprocessing.classes
+
+    def prepare_data(self) -> None:
+        """Prepare every scan that is not in the cache; called by one process of a machine.
+
+        Raises:
+            InputError: when scans fail and ``on_failure`` is ``"raise"``; it counts all, and spells out the first
+                five. What could be prepared stays in the cache.
+            ManifestError: when the table of the data set is wrong.
+        """
+        failed = build_blocks(
+            self._cache,
+            self.dataset,
+            self._plan(),
+            self.preprocessing,
+            keep_partial=self._on_failure == "skip",
+            num_workers=self._prepare_workers,
+        )
+        names = {record.source: record.id for record in reversed(self.dataset.records)}
+        self.failures = {names[source]: error for source, error in sorted(failed.items())}
+        if self.failures and self._on_failure == "raise":
+            shown = " ".join(f"[{name}] {error}" for name, error in list(self.failures.items())[:_SHOWN])
+            total = len(names)
+            raise InputError(
+                f"{len(self.failures)} of {total} scans cannot be used: {shown} Mend or remove them, or leave them "
+                "out with on_failure='skip'; the others are prepared and kept."
+            )
+
+    def setup(self, stage: str) -> None:
+        """Find the prepared scans and split the samples by subject.
+
+        Raises:
+            UsageError: when :meth:`prepare_data` was not called, or the split cannot be made.
+            ManifestError: when one subject is in two parts.
+        """
+        if self._available is None:
+            self._available = self._find()
+        if not self._parts:
+            usable = [record for record in self.dataset.records if record.source in self._available]
+            labelled = [record for record in usable if record.label >= 0]
+            self._parts = divide(labelled, self._division)
+            check_no_overlap(self._parts)
+            _log.info("split: %s", {part: len(records) for part, records in self._parts.items()})
+
+    def records(self, part: Split) -> list[Record]:
+        """The samples of ``"train"``, ``"val"`` or ``"test"``, known after :meth:`setup`."""
+        return list(self._parts.get(part, ()))
+
+    def class_weights(self) -> torch.Tensor:
+        """Weights for a loss, inverse to the frequency of the classes in the training part.
+
+        Returns:
+            (C,) float32, n / (C n_c); 0 for a class without samples. They average to one over the training samples
+            when no class is absent.
+        """
+        counts = torch.bincount(
+            torch.tensor([record.label for record in self._parts["train"]]), minlength=len(self.class_names)
+        ).float()
+        weights = counts.sum() / (len(counts) * counts.clamp(min=1))
+        return torch.where(counts > 0, weights, 0.0)
+
+    def train_dataloader(self) -> ResumableLoader:
+        """Shuffled or balanced batches of the training part, with augmentation.
+
+        Raises:
+            UsageError: when there is nothing to train on.
+        """
+        records = self._require("train")
+        world, rank, epoch = 1, 0, 0
+        if self.trainer is not None:
+            world, rank, epoch = self.trainer.world_size, self.trainer.global_rank, self.trainer.current_epoch
+        sampler = EpochSampler(
+            [record.label for record in records],
+            balanced=self._balanced,
+            seed=self._seed,
+            num_replicas=world,
+            rank=rank,
+        )
+        sampler.set_epoch(epoch)
+        return ResumableLoader(
+            self._samples(records, augment=self._augment),
+            batch_size=self._batch_size,
+            sampler=sampler,
+            num_workers=self._num_workers,
+            persistent_workers=self._num_workers > 0,
+            collate_fn=_as_it_is,
+        )
+
+    def val_dataloader(self) -> DataLoader[Any] | list[Any]:
+        """Batches of the validation part in their own order; an empty list when there is none."""
+        return self._plain_loader(self._parts["val"]) if self._parts.get("val") else []
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Batches of the test part in their own order.
+
+        Raises:
+            UsageError: when there is no test part.
+        """
+        return self._plain_loader(self._require("test"))
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        """Batches of all samples that can be used, labelled or not, in the data set's order."""
+        available = self._available or {}
+        return self._plain_loader([record for record in self.dataset.records if record.source in available])
+
+    def _require(self, part: Split) -> list[Record]:
+        """The samples of a part that must not be empty."""
+        records = self._parts.get(part)
+        if not records:
+            raise UsageError(
+                f"There are no samples for {part}: give more subjects, a split column with {part}, or another "
+                f"{'val' if part == 'train' else part}_fraction."
+            )
+        return records
+
+    def _plain_loader(self, records: list[Record]) -> DataLoader[Any]:
+        return DataLoader(
+            self._samples(records, augment=None),
+            batch_size=self._batch_size,
+            num_workers=self._num_workers,
+            persistent_workers=self._num_workers > 0,
+            collate_fn=_as_it_is,
+        )
+
+    def _samples(self, records: list[Record], *, augment: Augment | None) -> PreparedSamples:
+        available = self._available or {}
+        slices = self.dataset.slices
+        rank_of = {source: {index: row for row, index in enumerate(indices)} for source, indices in slices.items()}
+        places = [
+            (available[r.source][0], available[r.source][1] if r.slice is None else rank_of[r.source][r.slice])
+            for r in records
+        ]
+        return PreparedSamples(
+            self._cache, dataset=self.dataset, records=records, places=places, augment=augment, seed=self._seed
+        )
+
+    def _plan(self) -> tuple[Block, ...]:
+        """Entries of the cache, decided once: content is hashed here."""
+        if self._blocks is None:
+            sources = 1 + max((record.source for record in self.dataset.records), default=-1)
+            keys = [self.dataset.content_key(source, digest=self._cache.digest) for source in range(sources)]
+            packed = self.preprocessing.kind != "ct_volume" and not self.dataset.slices
+            self._blocks = plan_blocks(
+                keys,
+                self.preprocessing,
+                packed=packed and self.preprocessing.size is not None,
+                partial=self._on_failure == "skip",
+            )
+        return self._blocks
+
+    def _find(self) -> dict[int, tuple[str, int]]:
+        """Entry and row of every prepared source; each entry is checked here, once."""
+        found: dict[int, tuple[str, int]] = {}
+        missing = 0
+        for block in self._plan():
+            entry = self._cache.get(block.key)
+            good: list[int] = [] if entry is None else entry.meta["good"]
+            found |= {block.sources[row]: (block.key, place) for place, row in enumerate(good)}
+            missing += len(block.sources) - len(good)
+        if missing and self._on_failure == "raise":
+            raise UsageError(f"{missing} scans are not in the cache: call prepare_data() before setup().")
+        if missing:
+            _log.warning("%d scans could not be prepared and are left out; see .failures", missing)
+        return found
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    """Batches come collated from the data set."""
+    return batch

@@ -1,0 +1,170 @@
+"""Prepared scans on disk: which scans share an entry of the cache, and how missing entries are made."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch.utils.data import DataLoader, Dataset
+
+from covidct import __version__
+from covidct.errors import CovidctError
+from covidct.io import ArrayCache, cache_key
+from covidct.transforms import prepare_image, prepare_slices, prepare_volume
+from covidct.volume import Image
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from covidct.datasets import BaseDataset
+    from covidct.preprocessing import Preprocessing
+
+__all__ = ("Block", "build_blocks", "plan_blocks", "prepare_source")
+
+_log = logging.getLogger(__name__)
+
+_FORMAT = 1  # raise when the form of an entry changes
+_PACK = 256  # mean number of single images in one entry: few files, few memory maps
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One entry of the cache: the prepared samples of one scan, or of many single images.
+
+    Attributes:
+        key: name of the entry.
+        sources: the scans or images, in the order of their rows.
+    """
+
+    key: str
+    sources: tuple[int, ...]
+
+
+def plan_blocks(
+    keys: Sequence[str], preprocessing: Preprocessing, *, packed: bool, partial: bool = False
+) -> tuple[Block, ...]:
+    """Decide which scans share an entry.
+
+    Single images are packed in the order of their keys, and a pack ends where a key says so: a new image changes the
+    one pack that it falls into, and the order of the table changes none.
+
+    Args:
+        keys: content key of each source.
+        preprocessing: what is done to them; another one gives other entries.
+        packed: whether many sources share one entry.
+        partial: whether a pack may lack images that failed; it then is another entry than the whole pack.
+    """
+    groups: list[list[int]] = []
+    if packed:
+        open_group: list[int] = []
+        for source in sorted(range(len(keys)), key=lambda index: (keys[index], index)):
+            open_group.append(source)
+            if int(keys[source][:8], 16) % _PACK == 0:
+                groups.append(open_group)
+                open_group = []
+        groups += [open_group] if open_group else []
+    else:
+        groups = [[source] for source in range(len(keys))]
+    config = {"preprocessing": preprocessing.fingerprint(), "partial": packed and partial}
+    version = f"{__version__}/{_FORMAT}"
+    return tuple(
+        Block(cache_key(*(keys[s] for s in group), config=config, version=version), tuple(group)) for group in groups
+    )
+
+
+def prepare_source(dataset: BaseDataset, source: int, preprocessing: Preprocessing) -> dict[str, NDArray[Any]]:
+    """Load and prepare one scan or image; every array gets a leading axis, one row per sample.
+
+    Raises:
+        CovidctError: when it cannot be read or prepared.
+    """
+    raw = dataset.load(source)
+    if isinstance(raw.scan, Image):
+        label = None if raw.slice_label is None else int(raw.slice_label[0])
+        return prepare_image(
+            raw.scan, preprocessing, lung_mask=raw.lung_mask, lesion_mask=raw.lesion_mask, slice_label=label
+        )
+    masks = {"lung_mask": raw.lung_mask, "lesion_mask": raw.lesion_mask, "slice_label": raw.slice_label}
+    if preprocessing.kind == "ct_slice":
+        return prepare_slices(raw.scan, preprocessing, indices=dataset.slices[source], **masks)
+    prepared = prepare_volume(raw.scan, preprocessing, **masks)
+    return {key: value[None] for key, value in prepared.items()}
+
+
+def build_blocks(
+    cache: ArrayCache,
+    dataset: BaseDataset,
+    blocks: Sequence[Block],
+    preprocessing: Preprocessing,
+    *,
+    keep_partial: bool,
+    num_workers: int = 0,
+) -> dict[int, CovidctError]:
+    """Make the entries that are missing, damaged, or lack a scan that could not be read before.
+
+    Args:
+        cache: where they go.
+        dataset: what to read.
+        blocks: the entries.
+        preprocessing: what to do.
+        keep_partial: keep a pack of images although some of them failed.
+        num_workers: worker processes; 0 works in this one.
+
+    Returns:
+        Failed source to its error. Everything that could be prepared is in the cache, failures or not.
+    """
+    jobs = _Jobs(cache, dataset, blocks, preprocessing, keep_partial)
+    failures: dict[int, CovidctError] = {}
+    for done, failed in enumerate(DataLoader(jobs, batch_size=None, num_workers=num_workers), start=1):
+        failures |= failed
+        _log.info("prepared %d of %d entries", done, len(blocks))
+    return failures
+
+
+class _Jobs(Dataset[dict[int, CovidctError]]):
+    """One block per item; the loader's workers are the processes that build."""
+
+    def __init__(
+        self,
+        cache: ArrayCache,
+        dataset: BaseDataset,
+        blocks: Sequence[Block],
+        preprocessing: Preprocessing,
+        keep_partial: bool,
+    ) -> None:
+        self.cache, self.dataset, self.blocks = cache, dataset, blocks
+        self.preprocessing, self.keep_partial = preprocessing, keep_partial
+
+    def __len__(self) -> int:
+        return len(self.blocks)
+
+    def __getitem__(self, index: int) -> dict[int, CovidctError]:
+        """Build one block unless it is there; the failures of its sources."""
+        block = self.blocks[index]
+        failures: dict[int, CovidctError] = {}
+
+        def build() -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+            parts = []
+            for row, source in enumerate(block.sources):
+                try:
+                    parts.append((row, prepare_source(self.dataset, source, self.preprocessing)))
+                except CovidctError as error:
+                    failures[source] = error
+            if failures and not (self.keep_partial and parts):
+                raise _Incomplete
+            arrays = {key: np.concatenate([part[key] for _, part in parts]) for key in parts[0][1]}
+            return arrays, {"good": [row for row, _ in parts]}
+
+        try:
+            self.cache.get_or_build(block.key, build)
+        except _Incomplete:
+            _log.debug("an entry could not be completed")
+        return failures
+
+
+class _Incomplete(Exception):  # noqa: N818 - a signal, caught a few lines below
+    """A block has failures and is not kept."""

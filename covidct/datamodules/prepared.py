@@ -1,0 +1,129 @@
+"""Prepared samples as a data set: memory maps go straight into the batch, augmentation sample by sample."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from covidct.datamodules.sampling import Draw
+from covidct.errors import CovidctError
+from covidct.sample import Sample, collate
+from covidct.transforms.prepare import to_sample, to_unit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from covidct.datasets import BaseDataset, Record
+    from covidct.io import ArrayCache
+    from covidct.sample import Batch
+    from covidct.transforms import Augment
+
+__all__ = ("PreparedSamples",)
+
+_OPEN = 128  # entries that a process keeps open: each memory map holds a file descriptor
+
+
+class PreparedSamples(Dataset[Any]):
+    """Samples whose pixels lie prepared in a cache; gives whole batches.
+
+    Args:
+        cache: where the entries are.
+        dataset: whose samples they are, for subject and scan hashes.
+        records: the samples.
+        places: (entry, row) of each sample.
+        augment: applied to every sample; None: the samples as they are.
+        seed: with a draw, decides its augmentation.
+    """
+
+    def __init__(
+        self,
+        cache: ArrayCache,
+        *,
+        dataset: BaseDataset,
+        records: Sequence[Record],
+        places: Sequence[tuple[str, int]],
+        augment: Augment | None = None,
+        seed: int = 0,
+    ) -> None:
+        """Keep identities as plain arrays, so that workers get no more than they need."""
+        self.cache = cache
+        self.places = tuple(places)
+        self.ids = tuple(record.id for record in records)
+        self.labels = torch.tensor([record.label for record in records], dtype=torch.int64)
+        self.subjects = torch.tensor([dataset.subject_hash(record) for record in records], dtype=torch.int64)
+        self.scans = torch.tensor([dataset.scan_hash(record) for record in records], dtype=torch.int64)
+        self.augment = augment
+        self.seed = seed
+        self._open: OrderedDict[str, Mapping[str, NDArray[Any]]] = OrderedDict()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave open memory maps behind."""
+        return self.__dict__ | {"_open": OrderedDict()}
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self.ids)
+
+    def __getitem__(self, draw: int | Draw) -> Sample:
+        """One sample of the contract, augmented where so configured."""
+        index = _index(draw)
+        arrays, row = self._arrays(index)
+        sample = to_sample(
+            {key: value[row] for key, value in arrays.items()},
+            id=self.ids[index],
+            subject=self.subjects[index].clone(),
+            scan=self.scans[index].clone(),
+            label=self.labels[index].clone(),
+        )
+        if self.augment is None:
+            return sample
+        epoch, repeat = (draw.epoch, draw.repeat) if isinstance(draw, Draw) else (0, 0)
+        return self.augment(sample, seed=(self.seed, epoch, index, repeat))
+
+    def __getitems__(self, draws: Sequence[int | Draw]) -> Batch:
+        """A collated batch: each pixel is read from the memory map and written to the batch once."""
+        rows = [self._arrays(_index(draw)) for draw in draws]
+        alike = len({arrays["image"].shape[1:] for arrays, _ in rows}) == 1
+        if self.augment is not None or not alike:
+            return collate([cast("dict[str, Any]", self[draw]) for draw in draws])
+        first, _ = rows[0]
+        batch: Batch = {}
+        for key, value in first.items():
+            dtype = np.dtype(np.float32) if key == "image" else value.dtype
+            out = np.empty((len(rows), *value.shape[1:]), dtype=dtype)
+            for place, (arrays, row) in enumerate(rows):
+                if key == "image":
+                    to_unit(arrays[key][row], out=out[place])
+                else:
+                    out[place] = arrays[key][row]
+            batch[key] = torch.from_numpy(out)
+        index = torch.tensor([_index(draw) for draw in draws])
+        batch |= {"label": self.labels[index], "subject": self.subjects[index], "scan": self.scans[index]}
+        batch["id"] = [self.ids[i] for i in index.tolist()]
+        return batch
+
+    def _arrays(self, index: int) -> tuple[Mapping[str, NDArray[Any]], int]:
+        """The open entry of a sample, and its row."""
+        key, row = self.places[index]
+        arrays = self._open.get(key)
+        if arrays is None:
+            entry = self.cache.get(key)
+            if entry is None:
+                raise CovidctError(
+                    f"The prepared scan of {self.ids[index]} is gone from the cache, or damaged: start again, it will "
+                    "be made anew."
+                )
+            arrays = self._open[key] = entry.arrays
+            if len(self._open) > _OPEN:
+                self._open.popitem(last=False)
+        return arrays, row
+
+
+def _index(draw: int | Draw) -> int:
+    return draw.index if isinstance(draw, Draw) else draw

@@ -1,0 +1,298 @@
+"""Any cohort listed in a table: one row per scan or image, with label, subject and what else is known."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast
+
+import numpy as np
+
+from covidct.datasets.base import BaseDataset, Raw, Record
+from covidct.datasets.table import Row, read_slice_labels, read_table
+from covidct.errors import InputError, ManifestError
+from covidct.io import cache_key, read_image, read_mask, read_scan
+from covidct.labels import class_map
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from covidct.volume import Intensity, Volume
+
+__all__ = ("ManifestCXR", "ManifestSlices", "ManifestVolumes")
+
+OnFault = Literal["error", "repair", "warn"]
+
+
+class _Manifest(BaseDataset):
+    """What the three manifests share: the table, identities and digests."""
+
+    def __init__(
+        self,
+        manifest: str | os.PathLike[str],
+        *,
+        classes: str | dict[str, str],
+        intensity: Intensity,
+        on_fault: OnFault,
+        name: str,
+    ) -> None:
+        super().__init__()
+        self.manifest = Path(manifest)
+        self.classes = class_map(classes)
+        self.intensity = intensity
+        self.on_fault = on_fault
+        self.name = name
+
+    @cached_property
+    def rows(self) -> tuple[Row, ...]:
+        """The checked rows of the table, in its order."""
+        return read_table(self.manifest, classes=self.classes)
+
+    def make_records(self) -> tuple[Record, ...]:
+        """One record per row."""
+        return tuple(self._record(source, row) for source, row in enumerate(self.rows))
+
+    def content_key(self, source: int, *, digest: Callable[[Path], str]) -> str:
+        """Digest of the files of a row and of the reading options; names and places of the files do not matter."""
+        row = self.rows[source]
+        files = (row.path, row.mask, row.lesion_mask, row.slice_labels)
+        config = {
+            "kind": self.kind,
+            "intensity": self.intensity,
+            "on_fault": self.on_fault,
+            "label": row.label,
+            "classes": dict(self.classes.merge),  # slice labels are kept as classes
+        }
+        return cache_key(*("" if file is None else digest(file) for file in files), config=config, version=1)
+
+    def _record(self, source: int, row: Row) -> Record:
+        return Record(
+            id=f"row-{row.number:05d}",
+            subject=row.subject,
+            label=row.label,
+            source=source,
+            split=row.split,
+            site=row.site,
+        )
+
+    def _load_volume(self, row: Row) -> Raw:
+        """Read a scan with the masks and slice labels of its row."""
+        volume = read_scan(row.path, on_fault=self.on_fault)
+        if volume.intensity != self.intensity:
+            raise InputError(
+                f"Row {row.number} holds {_WORDS[volume.intensity]}, the data set is declared as "
+                f"{_WORDS[self.intensity]}: set intensity={volume.intensity!r}, or list such scans separately."
+            )
+        return Raw(
+            volume,
+            lung_mask=_volume_mask(row.mask, volume, row),
+            lesion_mask=_volume_mask(row.lesion_mask, volume, row),
+            slice_label=self._slice_label(row, volume),
+        )
+
+    def _slice_label(self, row: Row, volume: Volume) -> NDArray[np.int64] | None:
+        """The row's slice labels, one per slice of the volume."""
+        if row.slice_labels is None:
+            return None
+        labels = read_slice_labels(row, classes=self.classes)
+        if len(labels) != volume.shape[0]:
+            raise ManifestError(
+                f"Row {row.number} has {len(labels)} slice labels, the scan has {volume.shape[0]} slices: give one "
+                "per slice, feet to head."
+            )
+        return labels
+
+    def _load_image(self, row: Row) -> Raw:
+        """Read a 2-D image with its masks."""
+        image = read_image(row.path)
+        shape = image.array.shape[:2]
+        label = np.array([row.label]) if row.slice_labels is None else None
+        return Raw(
+            image,
+            lung_mask=_image_mask(row.mask, shape, row),
+            lesion_mask=_image_mask(row.lesion_mask, shape, row),
+            slice_label=label if self.kind == "ct_slice" else None,
+        )
+
+
+class ManifestVolumes(_Manifest):
+    """CT volumes of a user's own cohort.
+
+    The table (CSV or Parquet) has the columns ``path`` (DICOM folder, file or zip, NIfTI, NRRD, MetaImage, folder of
+    slice images), ``label`` (empty: unknown, for prediction), ``subject``, and may have ``split`` (train, val, test),
+    ``mask`` (lungs: 1 right, 2 left, or 1), ``lesion_mask`` (1 ground-glass opacity, 2 consolidation),
+    ``slice_labels`` and ``site``. Paths are relative to the table's folder. The identity of patients stays in the
+    table: records are called after row numbers, subjects become hashes.
+    """
+
+    kind = "ct_volume"
+
+    def __init__(
+        self,
+        manifest: str | os.PathLike[str],
+        *,
+        classes: str | dict[str, str] = "three",
+        intensity: Intensity = "hu",
+        on_fault: OnFault = "error",
+        name: str = "manifest",
+    ) -> None:
+        """Name the table; it is read at the first use of :attr:`records`.
+
+        Args:
+            manifest: the table.
+            classes: ``"three"``, ``"covid_vs_rest"``, or a mapping from the table's words to class names.
+            intensity: what the scans hold, ``"hu"``, or ``"unit"`` for folders of PNG or JPEG slices.
+            on_fault: what to do with faulty geometry, see :func:`covidct.io.read_scan`.
+            name: name of the cohort, part of the hashes of subjects and scans.
+
+        Raises:
+            UsageError: when the classes are unknown.
+        """
+        super().__init__(manifest, classes=classes, intensity=intensity, on_fault=on_fault, name=name)
+
+    def load(self, source: int) -> Raw:
+        """Read scan ``source`` with its masks."""
+        return self._load_volume(self.rows[source])
+
+
+class ManifestSlices(_Manifest):
+    """CT slices of a user's own cohort: slice images, or volumes with slice labels.
+
+    Columns as for :class:`ManifestVolumes`. A row with ``slice_labels`` is a volume and gives one sample per slice
+    (its ``label`` stays the scan's, the slice's own class is ``slice_label``); a row without is a single slice image
+    (PNG, JPEG, TIFF, DICOM) in display values.
+    """
+
+    kind = "ct_slice"
+
+    def __init__(
+        self,
+        manifest: str | os.PathLike[str],
+        *,
+        classes: str | dict[str, str] = "three",
+        intensity: Intensity = "unit",
+        on_fault: OnFault = "error",
+        name: str = "manifest",
+    ) -> None:
+        """Name the table; it is read at the first use of :attr:`records`.
+
+        Args:
+            manifest: the table.
+            classes: ``"three"``, ``"covid_vs_rest"``, or a mapping from the table's words to class names.
+            intensity: ``"unit"`` for slice images, ``"hu"`` for volumes in Hounsfield units.
+            on_fault: what to do with faulty geometry, see :func:`covidct.io.read_scan`.
+            name: name of the cohort, part of the hashes of subjects and scans.
+
+        Raises:
+            UsageError: when the classes are unknown.
+        """
+        super().__init__(manifest, classes=classes, intensity=intensity, on_fault=on_fault, name=name)
+
+    def make_records(self) -> tuple[Record, ...]:
+        """One record per slice image, one per slice of a volume.
+
+        Raises:
+            ManifestError: when a row does not suit the declared intensity, or its slice labels cannot be read.
+        """
+        return tuple(record for source, row in enumerate(self.rows) for record in self._slices(source, row))
+
+    def load(self, source: int) -> Raw:
+        """Read row ``source``: a slice image, or the whole volume."""
+        row = self.rows[source]
+        return self._load_image(row) if row.slice_labels is None else self._load_volume(row)
+
+    def _slices(self, source: int, row: Row) -> list[Record]:
+        """The records of one row."""
+        whole = self._record(source, row)
+        if row.slice_labels is None:
+            if self.intensity == "hu":
+                raise ManifestError(
+                    f"Row {row.number} has no slice_labels, so it is a slice image in display values, but the data "
+                    "set is declared as Hounsfield units: give slice_labels, or set intensity='unit'."
+                )
+            return [whole]
+        count = len(read_slice_labels(row, classes=self.classes))
+        return [
+            Record(
+                id=f"{whole.id}-s{index:04d}",
+                subject=whole.subject,
+                label=whole.label,
+                source=source,
+                slice=index,
+                split=whole.split,
+                site=whole.site,
+            )
+            for index in range(count)
+        ]
+
+
+class ManifestCXR(_Manifest):
+    """Chest X-rays of a user's own cohort (PNG, JPEG, TIFF, DICOM).
+
+    Columns as for :class:`ManifestVolumes`; ``mask`` holds the lungs, ``lesion_mask`` and ``slice_labels`` are not
+    used.
+    """
+
+    kind = "cxr"
+
+    def __init__(
+        self,
+        manifest: str | os.PathLike[str],
+        *,
+        classes: str | dict[str, str] = "three",
+        name: str = "manifest",
+    ) -> None:
+        """Name the table; it is read at the first use of :attr:`records`.
+
+        Args:
+            manifest: the table.
+            classes: ``"three"``, ``"covid_vs_rest"``, or a mapping from the table's words to class names.
+            name: name of the cohort, part of the hashes of subjects and scans.
+
+        Raises:
+            UsageError: when the classes are unknown.
+        """
+        super().__init__(manifest, classes=classes, intensity="unit", on_fault="error", name=name)
+
+    def load(self, source: int) -> Raw:
+        """Read X-ray ``source`` with its lung mask."""
+        row = self.rows[source]
+        image = read_image(row.path)
+        return Raw(image, lung_mask=_image_mask(row.mask, image.array.shape[:2], row))
+
+
+_WORDS = {"hu": "Hounsfield units", "unit": "display values in [0, 1]"}
+
+
+def _volume_mask(path: Path | None, volume: Volume, row: Row) -> NDArray[np.uint8] | None:
+    """Read a mask onto the volume's grid."""
+    return None if path is None else _labels(read_mask(path, like=volume), row)
+
+
+def _image_mask(path: Path | None, shape: tuple[int, ...], row: Row) -> NDArray[np.uint8] | None:
+    """Read the mask of a 2-D image: the brighter half is lung, sides are unknown."""
+    if path is None:
+        return None
+    pixels = read_image(path).array
+    grey = pixels if pixels.ndim == 2 else pixels.max(axis=-1)
+    if grey.shape != tuple(shape):
+        raise ManifestError(
+            f"Row {row.number}: the mask has {grey.shape} pixels, the image {tuple(shape)}: give a mask of this image."
+        )
+    return _labels(np.rint(grey * 255).astype(np.uint8), row)
+
+
+def _labels(mask: NDArray[np.uint8], row: Row) -> NDArray[np.uint8]:
+    """Values 0, 1 and 2; a mask with one other value (0 and 255) means inside and outside."""
+    values = np.unique(mask)
+    if values[-1] <= 2:
+        return mask
+    inside = values[values > 0]
+    if len(inside) == 1 or mask.max() == 255:
+        return cast("NDArray[np.uint8]", (mask > mask.max() // 2).astype(np.uint8))
+    raise ManifestError(
+        f"Row {row.number}: the mask holds the values {inside[:6].tolist()}: use 0, 1 and 2, or two values only."
+    )

@@ -1,0 +1,186 @@
+"""Splits by subject, stratified by class: no patient is ever in two parts, and the order of a table changes nothing."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from covidct.errors import ManifestError, UsageError
+from covidct.sample import stable_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from covidct.datasets.base import Record, Split
+
+__all__ = ("assign_folds", "assign_splits", "check_no_overlap")
+
+_PARTS: tuple[Split, ...] = ("train", "val", "test")
+
+
+def assign_splits(
+    subjects: Sequence[str],
+    labels: Sequence[int],
+    *,
+    val_fraction: float = 0.15,
+    test_fraction: float = 0.15,
+    seed: int = 0,
+) -> list[Split]:
+    """Put samples into train, val and test so that each subject is in one part and each part has the classes' shares.
+
+    Subjects are dealt out from the one with most samples to the one with fewest, each to the part that it brings
+    nearest to its share of every class; subjects of one size come in the order of a seeded hash. Then single subjects
+    are moved as long as that helps.
+
+    Args:
+        subjects: subject key of each sample.
+        labels: class of each sample.
+        val_fraction: share of the samples for validation, 0 to 1.
+        test_fraction: share of the samples for the test, 0 to 1.
+        seed: chooses among equally good splits.
+
+    Returns:
+        The part of each sample.
+
+    Raises:
+        UsageError: when the fractions leave nothing to train on, or there are fewer subjects than parts.
+    """
+    if min(val_fraction, test_fraction) < 0 or val_fraction + test_fraction >= 1:
+        raise UsageError(
+            f"val_fraction={val_fraction} and test_fraction={test_fraction} leave nothing to train on: "
+            "give two non-negative shares with a sum below 1."
+        )
+    names, counts = _class_counts(subjects, labels, seed)
+    share = np.array([1 - val_fraction - test_fraction, val_fraction, test_fraction])
+    wanted = int((share > 0).sum())
+    if len(names) < wanted:
+        raise UsageError(
+            f"{len(names)} subject(s) cannot fill {wanted} parts: give more subjects, or set a fraction to 0."
+        )
+    part_of = dict(zip(names, _deal(counts, share), strict=True))
+    return [_PARTS[part_of[subject]] for subject in subjects]
+
+
+def assign_folds(subjects: Sequence[str], labels: Sequence[int], *, num_folds: int = 5, seed: int = 0) -> list[int]:
+    """Number the folds of a cross-validation by subject, stratified by class (scikit-learn's StratifiedGroupKFold).
+
+    Args:
+        subjects: subject key of each sample.
+        labels: class of each sample.
+        num_folds: number of folds, at least 2.
+        seed: chooses among equally good foldings.
+
+    Returns:
+        The fold of each sample, 0 to ``num_folds`` - 1.
+
+    Raises:
+        UsageError: when there are fewer subjects than folds.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    order = {subject: rank for rank, subject in enumerate(_hash_order(subjects, seed))}
+    if not 2 <= num_folds <= len(order):
+        raise UsageError(f"num_folds={num_folds} must lie between 2 and the number of subjects, {len(order)}.")
+    groups = np.array([order[subject] for subject in subjects])
+    classes = np.asarray(labels)
+    rows = np.lexsort((classes, groups))  # the table's order must not matter
+    # Classes with fewer samples than folds go where they fit: the splitter refuses only if that holds for all of them.
+    if max(Counter(labels).values()) < num_folds:
+        classes = np.zeros_like(classes)
+    folds = np.empty(len(groups), dtype=np.int64)
+    splitter = StratifiedGroupKFold(num_folds)
+    for fold, (_, chosen) in enumerate(splitter.split(rows, classes[rows], groups[rows])):
+        folds[rows[chosen]] = fold
+    return [int(fold) for fold in folds]
+
+
+def check_no_overlap(parts: Mapping[str, Sequence[Record]]) -> None:
+    """Refuse a split in which one subject is in two parts.
+
+    Args:
+        parts: part name to its records.
+
+    Raises:
+        ManifestError: counts the subjects and names up to five records of each of the two parts.
+    """
+    seen: dict[str, dict[str, str]] = defaultdict(dict)
+    for part, records in parts.items():
+        for record in records:
+            seen[record.subject].setdefault(part, record.id)
+    shared = [ids for ids in seen.values() if len(ids) > 1]
+    if shared:
+        shown = "; ".join(" and ".join(f"{record} ({part})" for part, record in ids.items()) for ids in shared[:5])
+        raise ManifestError(
+            f"{len(shared)} subject(s) are in more than one split, for example {shown}: put every subject into one "
+            "split only, or scores will be too good to be true."
+        )
+
+
+def _hash_order(subjects: Sequence[str], seed: int) -> list[str]:
+    """Unique subjects in an order that depends on their keys and the seed only."""
+    return sorted(set(subjects), key=lambda subject: (stable_hash(str(seed), subject), subject))
+
+
+def _class_counts(subjects: Sequence[str], labels: Sequence[int], seed: int) -> tuple[list[str], NDArray[np.int64]]:
+    """Subjects, largest first, and the (subjects, classes) number of their samples."""
+    classes = {label: column for column, label in enumerate(sorted(set(labels)))}
+    counts: dict[str, NDArray[np.int64]] = {
+        subject: np.zeros(len(classes), dtype=np.int64) for subject in _hash_order(subjects, seed)
+    }
+    for subject, label in zip(subjects, labels, strict=True):
+        counts[subject][classes[label]] += 1
+    names = sorted(counts, key=lambda subject: -int(counts[subject].sum()))  # stable: ties keep the hash order
+    return names, np.stack([counts[name] for name in names]) if names else np.zeros((0, 0), dtype=np.int64)
+
+
+def _deal(counts: NDArray[np.int64], share: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Part of each subject; ``counts`` is (subjects, classes), largest first, ``share`` the parts' shares.
+
+    Lowers the sum over parts and classes of ((samples - wanted samples) / samples of the class)^2: first by dealing
+    out, then by moving single subjects until no move helps.
+    """
+    total = counts.sum(axis=0)
+    target = share[:, None] * total  # (parts, classes)
+    weight = 1.0 / total**2  # a rare class counts as much as a frequent one
+    open_parts = np.flatnonzero(share > 0)
+    filled = np.zeros_like(target)
+    part = np.full(len(counts), -1)
+
+    def best_part(count: NDArray[np.int64]) -> tuple[int, NDArray[np.float64]]:
+        gain = (count * (2 * (target - filled) - count) * weight).sum(axis=1)
+        return int(open_parts[np.argmax(gain[open_parts])]), gain
+
+    for subject, count in enumerate(counts):
+        part[subject], _ = best_part(count)
+        filled[part[subject]] += count
+    _fill_empty(part, counts, open_parts, filled)
+    for _ in range(10):  # each move lowers the distance; a few passes reach the end
+        before = part.copy()
+        for subject, count in enumerate(counts):
+            here = int(part[subject])
+            if np.count_nonzero(part == here) == 1:
+                continue  # never empty a part
+            filled[here] -= count
+            best, gain = best_part(count)
+            part[subject] = best if gain[best] > gain[here] + 1e-12 else here
+            filled[part[subject]] += count
+        if np.array_equal(part, before):
+            break
+    return part
+
+
+def _fill_empty(
+    part: NDArray[np.int64], counts: NDArray[np.int64], open_parts: NDArray[np.int64], filled: NDArray[np.float64]
+) -> None:
+    """Give every wanted part at least one subject, the smallest of the part with most subjects."""
+    for p in open_parts:
+        if not (part == p).any():
+            donor = int(np.bincount(part, minlength=len(filled)).argmax())
+            subject = int(np.flatnonzero(part == donor)[-1])
+            filled[donor] -= counts[subject]
+            filled[p] += counts[subject]
+            part[subject] = p

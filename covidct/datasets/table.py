@@ -1,0 +1,222 @@
+"""Reads and checks a cohort's table: everything that can be said before a pixel is read is said here."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast
+
+import numpy as np
+
+from covidct.errors import ManifestError, UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from covidct.datasets.base import Split
+    from covidct.labels import ClassMap
+
+__all__ = ("COLUMNS", "Row", "read_slice_labels", "read_table")
+
+COLUMNS = ("path", "label", "subject", "split", "mask", "lesion_mask", "slice_labels", "site")
+"""Columns that mean something; the first three are needed, others are ignored."""
+
+_NEEDED = COLUMNS[:3]
+_FILES = ("path", "mask", "lesion_mask", "slice_labels")
+_SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of the table, checked.
+
+    Attributes:
+        number: 1 for the first row below the header.
+        path: the scan or image.
+        label: index of the class, -1 when the cell is empty.
+        subject: the cohort's own key of the patient.
+        split: ``"train"``, ``"val"``, ``"test"`` or None.
+        mask: lung mask file or None.
+        lesion_mask: lesion mask file or None.
+        slice_labels: file with one class per slice or None.
+        site: hospital or scanner, empty where unknown.
+    """
+
+    number: int
+    path: Path
+    label: int
+    subject: str
+    split: Split | None
+    mask: Path | None
+    lesion_mask: Path | None
+    slice_labels: Path | None
+    site: str
+
+
+def read_table(path: Path, *, classes: ClassMap) -> tuple[Row, ...]:
+    """Read a cohort's table.
+
+    Args:
+        path: CSV (UTF-8, with a header) or Parquet; paths in it are relative to its folder.
+        classes: how the words of the column ``label`` become classes.
+
+    Returns:
+        The rows in the table's order.
+
+    Raises:
+        ManifestError: when the table cannot be read, is empty, lacks a column, names a file that does not exist, an
+            unknown label or split, one path twice, or one subject in two splits.
+    """
+    table = _read(path)
+    missing = [column for column in _NEEDED if column not in table.columns]
+    if missing:
+        raise ManifestError(
+            f"The manifest {path.name} has no column {', '.join(missing)}: the columns path, label and subject are "
+            "needed."
+        )
+    if table.empty:
+        raise ManifestError(f"The manifest {path.name} has no rows: list one scan or image per row.")
+    records = table.reindex(columns=list(COLUMNS), fill_value="").to_dict("records")
+    cells = [{str(key): str(value).strip() for key, value in record.items()} for record in records]
+    rows = tuple(_row(number, cell, path, classes) for number, cell in enumerate(cells, start=1))
+    _check_files(rows, cells, path)
+    _check_unique(rows, path)
+    _check_splits(rows, path)
+    return rows
+
+
+def read_slice_labels(row: Row, *, classes: ClassMap) -> NDArray[np.int64]:
+    """Classes of the slices of a scan, feet to head.
+
+    The file has one entry per slice: a class word, ``1`` (infected: the scan's own class), ``0`` (clean: the class of
+    ``normal``) or ``-1`` (unknown). It is a text file with one entry per line, or a ``.npy`` of integers.
+
+    Args:
+        row: a row with ``slice_labels``.
+        classes: how words become classes.
+
+    Returns:
+        (D,) int64, -1 unknown.
+
+    Raises:
+        ManifestError: when the file cannot be read or holds another entry.
+    """
+    file = cast("Path", row.slice_labels)
+    try:
+        if file.suffix == ".npy":
+            entries = [str(entry) for entry in np.load(file, allow_pickle=False).ravel()]
+        else:
+            entries = file.read_text(encoding="utf-8").split()
+    except (OSError, ValueError) as error:
+        raise ManifestError(f"Row {row.number}: the slice labels {file.name} cannot be read ({error}).") from error
+    try:
+        return np.array([_slice_class(entry, row.label, classes) for entry in entries], dtype=np.int64)
+    except UsageError as error:
+        raise ManifestError(
+            f"Row {row.number}: the slice labels {file.name} hold an unknown entry: use class words, 1 (infected), "
+            f"0 (clean) or -1 (unknown). {error}"
+        ) from error
+
+
+def _slice_class(entry: str, scan_label: int, classes: ClassMap) -> int:
+    """Class of one entry."""
+    if entry == "-1":
+        return -1
+    if entry == "1":
+        return scan_label
+    return classes.label("normal" if entry == "0" else entry)
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """All cells as strings."""
+    import pandas as pd
+
+    if not path.is_file():
+        raise ManifestError(f"The manifest {path} does not exist: give a CSV or Parquet file.")
+    try:
+        if path.suffix.lower() in {".parquet", ".pq"}:
+            table = pd.read_parquet(path)
+            return table.astype("string").fillna("")
+        return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
+    except (ValueError, OSError) as error:  # pandas' and pyarrow's parser errors are ValueErrors
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ManifestError(
+            f"The manifest {path.name} cannot be read as a table ({reason}): give a CSV (UTF-8) or Parquet file."
+        ) from error
+
+
+def _row(number: int, cell: dict[str, str], path: Path, classes: ClassMap) -> Row:
+    """Check one row's own cells."""
+    place = f"The manifest {path.name}, row {number}"
+    for column in ("path", "subject"):
+        if not cell[column]:
+            raise ManifestError(f"{place}: the column {column} is empty; every scan needs one.")
+    if cell["split"] not in ("", *_SPLITS):
+        raise ManifestError(f"{place}: the split {cell['split']!r} is unknown: use train, val or test.")
+    try:
+        label = classes.label(cell["label"]) if cell["label"] else -1
+    except UsageError as error:
+        raise ManifestError(f"{place}: {error}") from error
+    files = {column: path.parent / cell[column] if cell[column] else None for column in _FILES}
+    return Row(
+        number=number,
+        path=path.parent / cell["path"],
+        label=label,
+        subject=cell["subject"],
+        split=cast("Split | None", cell["split"] or None),
+        mask=files["mask"],
+        lesion_mask=files["lesion_mask"],
+        slice_labels=files["slice_labels"],
+        site=cell["site"],
+    )
+
+
+def _check_files(rows: tuple[Row, ...], cells: list[dict[str, str]], path: Path) -> None:
+    """Every named file or folder must be there; the message counts them all."""
+    missing = [
+        (row.number, column, cell[column])
+        for row, cell in zip(rows, cells, strict=True)
+        for column in _FILES
+        if cell[column] and not cast("Path", getattr(row, column)).exists()
+    ]
+    if missing:
+        number, column, name = missing[0]
+        further = f" ({len(missing) - 1} more are missing)" if len(missing) > 1 else ""
+        raise ManifestError(
+            f"The manifest {path.name}, row {number}: the {column.replace('_', ' ')} {name} does not exist{further}; "
+            "paths are relative to the manifest's folder."
+        )
+
+
+def _check_unique(rows: tuple[Row, ...], path: Path) -> None:
+    """One scan must not be listed twice, it would count twice."""
+    first: dict[Path, int] = {}
+    for row in rows:
+        other = first.setdefault(row.path.resolve(), row.number)
+        if other != row.number:
+            raise ManifestError(
+                f"The manifest {path.name}: rows {other} and {row.number} name the same file; list every scan once."
+            )
+
+
+def _check_splits(rows: tuple[Row, ...], path: Path) -> None:
+    """A split is given for all rows or none, and one subject stays in one part."""
+    given = [row for row in rows if row.split]
+    if given and len(given) < len(rows):
+        number = next(row.number for row in rows if not row.split)
+        raise ManifestError(
+            f"The manifest {path.name}, row {number}: the split is empty, {len(given)} other rows have one; fill the "
+            "column or leave it out."
+        )
+    parts: dict[str, dict[str, int]] = defaultdict(dict)
+    for row in given:
+        parts[row.subject].setdefault(cast("Literal['train', 'val', 'test']", row.split), row.number)
+    shared = [numbers for numbers in parts.values() if len(numbers) > 1]
+    if shared:
+        shown = " and ".join(f"row {number} ({part})" for part, number in shared[0].items())
+        raise ManifestError(
+            f"The manifest {path.name} puts {len(shared)} subject(s) into more than one split, first in {shown}: "
+            "put every subject into one split only."
+        )

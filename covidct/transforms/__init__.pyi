@@ -1,0 +1,21 @@
+from .augment import Augment as Augment
+from .augment import default_augment as default_augment
+from .in_plane import InPlaned as InPlaned
+from .prepare import prepare_image as prepare_image
+from .prepare import prepare_slices as prepare_slices
+from .prepare import prepare_volume as prepare_volume
+from .prepare import to_sample as to_sample
+from .window import LungMaskd as LungMaskd
+from .window import WindowHUd as WindowHUd
+
+__all__ = (
+    "Augment",
+    "InPlaned",
+    "LungMaskd",
+    "WindowHUd",
+    "default_augment",
+    "prepare_image",
+    "prepare_slices",
+    "prepare_volume",
+    "to_sample",
+)
