@@ -15,6 +15,8 @@ from covidct.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from pytorch_lightning import Trainer
+
     from covidct.datamodules import CTVolumeDataModule
     from covidct.metrics import TriageReport
     from covidct.tasks import MaskedGAPResNetTask
@@ -94,7 +96,7 @@ def _cohort(scans: int, seed: int, cache: str) -> CTVolumeDataModule:
     )
 
 
-def _train(data: CTVolumeDataModule) -> tuple[MaskedGAPResNetTask, Any]:
+def _train(data: CTVolumeDataModule) -> tuple[MaskedGAPResNetTask, Trainer]:
     """A small form of the mask-weighted pooling network, from random weights."""
     import pytorch_lightning as pl
 
@@ -120,11 +122,11 @@ def _train(data: CTVolumeDataModule) -> tuple[MaskedGAPResNetTask, Any]:
 
 def _leave(
     task: MaskedGAPResNetTask,
-    trainer: Any,
+    trainer: Trainer,
     data: CTVolumeDataModule,
     *,
     out: Path,
-    seed: int,  # noqa: ANN401
+    seed: int,
 ) -> TriageReport:
     """Test on held-out subjects and write the four files."""
     from covidct.atomic import atomic_path

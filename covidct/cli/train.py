@@ -62,7 +62,7 @@ class TaskCLI(LightningCLI):
 
     def __init__(self, verb: str, argv: Sequence[str]) -> None:
         """Parse and instantiate; runs nothing."""
-        self.verb = verb
+        self.verb, self.argv = verb, list(argv)
         super().__init__(
             model_class=BaseTask,
             datamodule_class=BaseDataModule,
@@ -104,6 +104,20 @@ class TaskCLI(LightningCLI):
             raise UsageError(f"'covidct {self.verb}' applies a trained network: name its checkpoint with --ckpt_path.")
         self.task = load_task(checkpoint)
         self.config["model"] = None
+        self._take_preprocessing()
+
+    def _take_preprocessing(self) -> None:
+        """Fill in what the user left open of the data module's pre-processing from the checkpoint.
+
+        What is given all the same stays, and is refused by the task where it differs.
+        """
+        record, data = self.task.preprocessing, self.config.get("data")
+        if record is None or data is None:
+            return
+        given = self.parser.parse_args(self.argv, defaults=False).get("data.init_args") or {}
+        for name in ("window", "size", "mask_source", "masking", "enhancement"):
+            if name in data.init_args and name not in given:
+                data.init_args[name] = getattr(record, name)
 
     def run_fit(self) -> None:
         """Train."""
