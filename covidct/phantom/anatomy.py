@@ -17,7 +17,6 @@ from covidct.phantom.outline import (
     angle_index,
     build_outline,
     index_of,
-    spine_x,
     spine_y,
 )
 from covidct.phantom.patient import Patient
@@ -36,12 +35,11 @@ class Thorax:
         patient: body measures.
         outline: surfaces of lungs and chest wall.
         hearts: ventricles and atria.
-        organs: liver-sized solids below the diaphragm with their HU.
         soft: vessels, oesophagus, cartilage and discs outside the lungs.
         bone: all bones.
         lung_vessels: arteries and veins of the lungs.
-        airway: trachea and bronchi with their walls (outer radius).
-        airway_wall: wall thickness in mm.
+        airway: trachea and main bronchi, outer radius.
+        bronchi: bronchi inside the lungs, outer radius.
     """
 
     patient: Patient
@@ -52,10 +50,6 @@ class Thorax:
     lung_vessels: Tubes
     airway: Tubes
     bronchi: Tubes
-
-    def lung_depth(self, points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """How deep points (N, 3) lie in the lungs (mm, negative outside), and on which side (-1 right, 1 left)."""
-        return lung_depth(self.outline, points)
 
 
 def lung_depth(outline: Outline, points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -70,9 +64,9 @@ def lung_depth(outline: Outline, points: NDArray[np.float64]) -> tuple[NDArray[n
     return np.minimum(np.minimum(wall, middle), np.minimum(below, above)), side
 
 
-def build_thorax(rng: np.random.Generator) -> Thorax:
+def build_thorax(rng: np.random.Generator, *, arms_up: bool = True) -> Thorax:
     """Draw a patient and build the anatomy."""
-    patient = Patient.draw(rng)
+    patient = Patient.draw(rng, arms_up=arms_up)
     hearts = _hearts(patient)
     soft, airway = _great_vessels(patient), _central_airways(patient)
     outline = build_outline(patient, Tubes.join([soft, airway]), list(hearts))
@@ -163,7 +157,7 @@ def _central_airways(patient: Patient) -> Tubes:
 def _lung_trees(rng: np.random.Generator, patient: Patient, outline: Outline) -> tuple[Tubes, Tubes]:
     """Arteries and veins, and the bronchi that run beside the arteries."""
     box = np.array([1.1 * patient.width, 1.3 * patient.depth, 130.0])
-    points = rng.uniform(-1, 1, (16000, 3)) * box
+    points = rng.uniform(-1, 1, (26000, 3)) * box
     depth, side = lung_depth(outline, points)
     front = -0.32 * patient.depth
     hilum = patient.carina - 20
@@ -173,13 +167,8 @@ def _lung_trees(rng: np.random.Generator, patient: Patient, outline: Outline) ->
         artery = np.array([s * 40.0, front + 40, hilum - 4])
         bronchus = np.array([-33.0 if s < 0 else 44.0, front + 47, hilum - 4])
         vein = np.array([s * 38.0, front + 36, hilum - 24])
-        third = len(own) // 2
-        vessels += grow_tree(artery, own[:third], leaf_radius=0.52, levels=9)
-        vessels += grow_tree(vein, own[third:], leaf_radius=0.5, levels=9)
-        bronchi += grow_tree(bronchus, own[:third], leaf_radius=1.25, levels=6)
+        own = np.resize(own, (3072, 3))  # small lungs: some places are served twice
+        vessels += grow_tree(artery, own[:2048], leaf_radius=0.66, levels=10)
+        vessels += grow_tree(vein, own[2048:], leaf_radius=0.68, levels=9)
+        bronchi += grow_tree(bronchus, own[:2048], leaf_radius=1.0, levels=6)
     return Tubes.join(vessels), Tubes.join(bronchi)
-
-
-def spine_centre(z: NDArray[np.float64], patient: Patient) -> NDArray[np.float64]:
-    """Middle of the spine (N, 2) in (x, y) at heights z."""
-    return np.stack([spine_x(z, patient), spine_y(z, patient)], axis=1)

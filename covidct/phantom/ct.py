@@ -61,16 +61,19 @@ class PhantomCT:
     label: int
 
 
-def renderer(seed: int, diagnosis: str, grid: Grid) -> Renderer:
-    """Draw patient and lesions and prepare their rendering; the patient depends on ``seed`` alone."""
+def renderer(seed: int, diagnosis: str, grid: Grid, *, arms_up: bool = True) -> Renderer:
+    """Draw patient and lesions and prepare their rendering; the patient depends on ``seed`` alone.
+
+    Raised arms go with the scanner's bed, lowered arms with an X-ray stand.
+    """
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
         raise UsageError(f"seed={seed!r} is not usable: give a whole number of at least 0.")
     if diagnosis not in CLASSES:
         raise UsageError(f"diagnosis={diagnosis!r} is unknown: use one of {', '.join(CLASSES)}.")
     body, texture, disease = (np.random.default_rng([int(seed), part]) for part in range(3))
     cube = NoiseCube(texture)
-    thorax = build_thorax(body)
-    return Renderer(thorax, draw_lesions(disease, thorax, diagnosis, cube), grid, cube)
+    thorax = build_thorax(body, arms_up=arms_up)
+    return Renderer(thorax, draw_lesions(disease, thorax, diagnosis, cube), grid, cube, bed=arms_up)
 
 
 def simulate_ct(

@@ -25,14 +25,23 @@ if TYPE_CHECKING:
 MU_WATER = 0.0195
 """Linear attenuation of water per mm at 65 keV, near the mean energy of a 120 kV chest exposure (NIST XCOM)."""
 
-DETECTOR_MM = 372.0
+BONE_FROM = 100.0
+"""HU above which a voxel holds calcium."""
+BONE_GAIN = 1.8
+"""Absorption of calcium in an X-ray picture (30-65 keV dominate) against that in CT (about 75 keV)."""
+
+DETECTOR_MM = 350.0
 """Side of the square detector field."""
 DEPTH_MM = 340.0
 """Way of the ray through the body box."""
-DEPTH_STEPS = 85
-"""Samples along the ray (4 mm)."""
+DEPTH_STEPS = 68
+"""Samples along the ray (5 mm)."""
 SCATTER = 0.25
 """Scattered part of the signal behind a grid, as a share of the primary."""
+
+
+COMPRESSION, DISPLAY_CENTRE, DISPLAY_WIDTH = 0.45, 3.0, 0.40
+"""Display: share of the wide differences taken away; centre and width of the curve in units of the line integral."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +61,13 @@ class PhantomCXR:
 
 
 def attenuation(hu: Floats) -> Floats:
-    """Linear attenuation per mm from HU, ``MU_WATER * (1 + hu / 1000)``; never negative; same shape, float32."""
-    return np.asarray(MU_WATER * np.maximum(1 + hu / 1000, 0), dtype=np.float32)
+    """Linear attenuation per mm from HU; same shape, float32, never negative.
+
+    ``MU_WATER * (1 + hu / 1000)`` up to ``BONE_FROM`` HU, above it steeper by ``BONE_GAIN``: the calcium of bone
+    absorbs more at the lower mean energy of an X-ray picture than at that of CT (the usual bilinear conversion).
+    """
+    extra = (BONE_GAIN - 1) * np.maximum(hu - BONE_FROM, 0)
+    return np.asarray(MU_WATER * np.maximum(1 + (hu + extra) / 1000, 0), dtype=np.float32)
 
 
 def line_integral(hu: Floats, step_mm: float, axis: int = 1) -> Floats:
@@ -99,7 +113,7 @@ def simulate_cxr(
     grid = Grid.fit((height, DEPTH_STEPS, width), None, (DETECTOR_MM, DEPTH_MM, DETECTOR_MM))
     path = np.empty((grid.shape[0], grid.shape[2]), dtype=np.float32)
     mask = np.empty(path.shape, dtype=np.uint8)
-    for slab in renderer(seed, diagnosis, grid).slabs():
+    for slab in renderer(seed, diagnosis, grid, arms_up=False).slabs():
         path[slab.where] = line_integral(slab.hu, grid.spacing[1])
         mask[slab.where] = project_mask(slab.lung)
     image = _expose(path, photons, np.random.default_rng([int(seed), 4]))
@@ -130,5 +144,7 @@ def _expose(path: Floats, photons: float, rng: np.random.Generator) -> Floats:
 
 
 def _display(density: Floats) -> Floats:
-    """Display curve: a sigmoid in the logarithm between lung and mediastinum, [0, 1]."""
-    return np.asarray(1 / (1 + np.exp(-(density - 3.0) / 0.62)), dtype=np.float32)
+    """Display curve as of digital radiography: wide differences compressed, then a sigmoid; [0, 1]."""
+    wide = cv2.GaussianBlur(density, (0, 0), 0.09 * density.shape[1], borderType=cv2.BORDER_REPLICATE)
+    flat = density - COMPRESSION * (wide - DISPLAY_CENTRE)
+    return np.asarray(1 / (1 + np.exp(-(flat - DISPLAY_CENTRE) / DISPLAY_WIDTH)), dtype=np.float32)

@@ -46,13 +46,11 @@ class Grid:
         sizes = tuple(int(n) for n in shape)
         if len(sizes) != 3 or any(n < 2 for n in sizes) or tuple(shape) != sizes:
             raise UsageError(f"shape={tuple(shape)} is not usable: give three whole numbers of at least 2 (D, H, W).")
-        steps = (
-            tuple(e / n for e, n in zip(field, sizes, strict=True)) if spacing is None else tuple(map(float, spacing))
-        )
+        if spacing is None:
+            spacing = [extent / n for extent, n in zip(field, sizes, strict=True)]
+        steps = tuple(map(float, spacing))
         if len(steps) != 3 or not all(np.isfinite(s) and s > 0 for s in steps):
-            raise UsageError(
-                f"spacing={spacing} is not usable: give three positive distances in mm (d, h, w), or None."
-            )
+            raise UsageError(f"spacing={spacing} is not usable: give three distances above 0 in mm (d, h, w), or None.")
         return cls((sizes[0], sizes[1], sizes[2]), (steps[0], steps[1], steps[2]))
 
     @cached_property

@@ -130,8 +130,8 @@ def _covid(rng: np.random.Generator, chest: _Chest) -> Lesions:
     severity = rng.uniform(0.6, 1.3)
     for side in (-1, 1):
         own = weights * (np.sign(x) == side)
-        for centre in _pick(rng, own, int(rng.integers(2, 3 + int(4 * severity)))):
-            size = rng.uniform(13, 25) * severity**0.5 * rng.uniform(0.8, 1.25, 3)
+        for centre in _pick(rng, own, int(rng.integers(3, 5 + int(4 * severity)))):
+            size = rng.uniform(15, 30) * severity**0.5 * rng.uniform(0.8, 1.25, 3)
             away = np.sqrt((((chest.place - chest.place[centre]) / size) ** 2).sum(axis=1))
             own_shape = (1 - away).astype(np.float32)
             level = np.where(own_shape > shape, rng.uniform(*GGO_HU), level)
@@ -145,9 +145,9 @@ def _covid(rng: np.random.Generator, chest: _Chest) -> Lesions:
     )
 
 
-def fissure(y: Floats) -> Floats:
-    """Height of the oblique fissure over y, mm: high at the back, low at the front."""
-    return np.asarray(-2 + 0.9 * (y + 4))
+def fissure(x: Floats, y: Floats) -> Floats:
+    """Height of the oblique fissure over (x, y), mm: high at the back, low at the front, sagging to the side."""
+    return np.asarray(8 + 0.9 * (y + 4) - 0.0022 * x**2 + 5 * np.sin(x / 17))
 
 
 def _cap(rng: np.random.Generator, chest: _Chest) -> Lesions:
@@ -155,7 +155,7 @@ def _cap(rng: np.random.Generator, chest: _Chest) -> Lesions:
     x, y, z = chest.place.T
     side = int(rng.choice([-1, 1]))
     lower = rng.random() < 0.6
-    lobe = 1 / (1 + np.exp(np.clip((z - fissure(y)) / 1.5 * (1 if lower else -1), -30, 30)))
+    lobe = 1 / (1 + np.exp(np.clip((z - fissure(x, y)) / 1.5 * (1 if lower else -1), -30, 30)))
     lobe = lobe * (np.sign(x) == side)
     centre = _pick(rng, lobe * np.exp(-chest.depth / 22), 1)[0]
     size = 40 * rng.uniform(0.8, 1.25, 3)

@@ -1,8 +1,9 @@
 """The surfaces that bound the lungs and the chest wall, as height tables in millimetres.
 
-Every surface is a function of two coordinates, so a table at a fixed resolution describes it and any grid reads it with
-one look-up a voxel: chest wall and skin as radius over (z, angle) about the long axis, diaphragm and lung tops as height
-over (y, x), the mediastinum as half width over (z, y) to either side. Frame: x to the left, y to the back, z to the head.
+Every surface is a function of two coordinates, so a table at a fixed resolution describes it and any grid reads it
+with one look-up a voxel: chest wall and skin as radius over (z, angle) about the long axis, diaphragm and lung tops as
+height over (y, x), the mediastinum as half width over (z, y) to either side. Frame: x to the left, y to the back, z to
+the head.
 """
 
 from __future__ import annotations
@@ -33,14 +34,15 @@ AXIS_Y = 8.0
 LINE = np.arange(-REACH, REACH + STEP / 2, STEP)
 
 
-def index_of(position: Floats) -> NDArray[np.intp]:
+def index_of(position: NDArray[np.floating]) -> NDArray[np.intp]:
     """Row of a table for positions in mm, cut at the ends."""
-    return np.clip(np.rint((position + REACH) / STEP), 0, len(LINE) - 1).astype(np.intp)
+    return np.asarray(np.clip(np.rint((position + REACH) / STEP), 0, len(LINE) - 1), dtype=np.intp)
 
 
-def angle_index(x: Floats, y: Floats) -> NDArray[np.intp]:
+def angle_index(x: NDArray[np.floating], y: NDArray[np.floating]) -> NDArray[np.intp]:
     """Column of a radius table for places (x, y)."""
-    return np.rint(np.arctan2(y - AXIS_Y, x) * (ANGLES / (2 * np.pi))).astype(np.intp) % ANGLES
+    turn = np.rint(np.arctan2(y - AXIS_Y, x) * (ANGLES / (2 * np.pi)))
+    return np.asarray(turn, dtype=np.intp) % ANGLES
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Outline:
     middle: Floats
 
 
-def spine_y(z: NDArray[np.float64], patient: Patient) -> NDArray[np.float64]:
+def spine_y(z: NDArray[np.floating], patient: Patient) -> NDArray[np.float64]:
     """Place of the middle of the vertebral bodies: a thoracic kyphosis, the body leaning forward again at the neck."""
     rise = np.clip((z + 150) / 260, 0, 1.3)
     bend = patient.kyphosis * np.sin(np.pi * np.clip(rise, 0, 1.3)) - 6.0
@@ -101,11 +103,11 @@ def _walls(patient: Patient) -> tuple[NDArray[np.float64], NDArray[np.float64], 
     """Cavity, muscle and skin radii."""
     w, d, top = patient.width, patient.depth, patient.apex
     back = spine_y(LINE, patient) + 34.0
-    width = _profile(LINE, {-190: 0.93 * w, -90: w, -20: 0.97 * w, top - 60: 0.8 * w, top - 25: 0.62 * w,
-                            top: 0.44 * w, top + 40: 0.34 * w})  # fmt: skip
+    width = _profile(LINE, {-190: 0.93 * w, -90: w, -20: 0.97 * w, top - 60: 0.85 * w, top - 25: 0.70 * w,
+                            top: 0.52 * w, top + 40: 0.36 * w})  # fmt: skip
     front = _profile(LINE, {-190: -d - 6, -70: -d - 6, -10: -d + 2, top - 70: -0.76 * d, top - 30: -0.5 * d,
                             top: -0.2 * d, top + 40: -0.1 * d})  # fmt: skip
-    cavity = _radii(width, (back - front) / 2, (back + front) / 2, 2.35)
+    cavity = _radii(width, (back - front) / 2, (back + front) / 2, 2.45)
     angle = np.arange(ANGLES) * (2 * np.pi / ANGLES)
     to_back = np.clip(np.sin(angle), 0, 1)
     to_side = np.abs(np.cos(angle))
@@ -117,11 +119,15 @@ def _walls(patient: Patient) -> tuple[NDArray[np.float64], NDArray[np.float64], 
     wall = wall + high * m * (18 * to_front * sides + 34 * to_side**2 + 14 * to_back) + 30 * high**2 * to_side
     muscle = cavity + wall
     # the shoulders keep the body wide where the rib cage narrows
+    if patient.arms_up:
+        reach = {-60: 0.95 * w, top - 70: 1.2 * w, top: 1.3 * w, top + 60: 1.25 * w}
+    else:
+        reach = {-60: 1.0 * w, top - 70: 1.4 * w, top - 10: 1.46 * w, top + 22: 1.2 * w, top + 48: 0.5 * w}
     shoulder = _radii(
-        _profile(LINE, {-60: 0.9 * w, top - 60: 1.12 * w, top + 10: 1.16 * w, top + 60: 0.98 * w}),
-        _profile(LINE, {-60: 50, top - 50: 62, top + 20: 56, top + 60: 50}),
+        _profile(LINE, reach),
+        _profile(LINE, {-60: 50, top - 50: 66, top - 10: 70 if patient.arms_up else 84, top + 60: 56}),
         _profile(LINE, {-60: 30, top - 40: 34, top + 30: 40}),
-        2.6,
+        3.0,
     )
     blend = np.clip((LINE - (top - 110)) / 80, 0, 1)[:, None]
     muscle = np.maximum(muscle, blend * shoulder)
@@ -143,7 +149,8 @@ def _floor(patient: Patient) -> NDArray[np.float64]:
         dome = height - 62 * (1 - np.sqrt(np.clip(1 - far, 0, 1))) - 26 * np.clip(far - 1, 0, 2)
         domes.append(dome - 0.22 * np.clip(y + 4, 0, None) + 0.06 * np.clip(-y, 0, None))
     saddle = patient.dome - patient.dome_step - 8 - 0.002 * x**2 - 0.3 * np.clip(y - 10, 0, None) + 0 * y
-    surface = 6 * np.logaddexp(np.logaddexp(domes[0] / 6, domes[1] / 6), saddle / 6)
+    recess = np.full_like(x + y, patient.dome - 78)  # the lung does not reach the bottom of the recess
+    surface = 6 * np.logaddexp.reduce([domes[0] / 6, domes[1] / 6, saddle / 6, recess / 6])
     return np.asarray(ndimage.gaussian_filter(surface, 2))
 
 
@@ -155,7 +162,7 @@ def _roof(patient: Patient) -> NDArray[np.float64]:
     for side, height in ((-1, patient.apex), (1, patient.apex + 2)):
         far = ((x - side * 0.32 * patient.width) / 46) ** 2 + ((y - cy) / 48) ** 2
         tops.append(height - 24 * far**0.85)
-    return np.maximum(*tops)
+    return np.asarray(np.maximum(*tops))
 
 
 def silhouette(tubes: Tubes, side: int, margin: float) -> Floats:
@@ -168,9 +175,8 @@ def silhouette(tubes: Tubes, side: int, margin: float) -> Floats:
             r = radius[0] + (radius[1] - radius[0]) * t + margin
             k, j = (slice(int((c - r + REACH) // STEP), int((c + r + REACH) // STEP) + 2) for c in (z, y))
             rest = r**2 - (LINE[k, None] - z) ** 2 - (LINE[None, j] - y) ** 2
-            np.maximum(
-                reach[k, j], np.where(rest > 0, side * x + np.sqrt(np.maximum(rest, 0)), -REACH), out=reach[k, j]
-            )
+            edge = np.where(rest > 0, side * x + np.sqrt(np.maximum(rest, 0)), -REACH)
+            np.maximum(reach[k, j], edge, out=reach[k, j])
     return reach
 
 

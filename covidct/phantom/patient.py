@@ -30,10 +30,11 @@ class Patient:
     rib_slope: float  # how far a rib falls on its way to the front
     turn: float  # rad, rotation of the body about its long axis
     shift: tuple[float, float, float]  # place of the body in the scan (x, y, z)
+    arms_up: bool  # as in CT; down for an X-ray
 
     @classmethod
-    def draw(cls, rng: np.random.Generator) -> Patient:
-        """Draw one patient."""
+    def draw(cls, rng: np.random.Generator, *, arms_up: bool = True) -> Patient:
+        """Draw one patient; the posture does not change the other measures."""
 
         def near(mean: float, spread: float) -> float:
             """A normal draw cut at two spreads: plausible for every seed."""
@@ -43,10 +44,10 @@ class Patient:
         breath = near(0.0, 1.0)
         arch = near(50.0, 4.0) * size
         return cls(
-            width=near(131.0, 4.0) * size,
-            depth=near(91.0, 4.0) * size + 1.5 * breath,
+            width=near(133.0, 4.0) * size,
+            depth=near(96.0, 4.0) * size + 1.5 * breath,
             apex=near(116.0, 4.0) * size,
-            dome=near(-52.0, 4.0) - 8.0 * breath,
+            dome=near(-58.0, 4.0) - 8.0 * breath,
             dome_step=near(11.0, 4.0),
             fat=float(np.clip(rng.gamma(4.0, 4.0), 5, 32)),
             muscle=near(1.0, 0.12),
@@ -62,4 +63,5 @@ class Patient:
             rib_slope=near(75.0, 8.0),
             turn=near(0.0, 0.03),
             shift=(near(0.0, 4.0), near(0.0, 4.0), near(0.0, 3.0)),
+            arms_up=arms_up,
         )

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from covidct.phantom.lesions import CONSOLIDATION_HU, Lesions, sample_lesions
-from covidct.phantom.outline import ANGLES, index_of
-from covidct.phantom.space import Space, soft_step
+from covidct.phantom.outline import ANGLES, AXIS_Y, spine_y
+from covidct.phantom.space import Space, at_heights, soft_step
 from covidct.phantom.tubes import TubePaint, Tubes
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 AIR, FAT, MUSCLE, BLOOD, HEART, LIVER, SPLEEN, FLUID = -1000.0, -100.0, 54.0, 42.0, 44.0, 58.0, 48.0, 8.0
 """Typical HU without contrast agent."""
-CORTEX, MARROW = 620.0, 190.0
+CORTEX, MARROW = 720.0, 180.0
 """HU of compact bone (as seen through a CT point spread) and of spongy bone."""
 
 
@@ -44,7 +44,7 @@ class Slab:
     lesion: NDArray[np.uint8]
 
 
-def _mix(hu: Floats, share: Floats | None, value: Floats | float) -> None:
+def _mix(hu: Floats, share: Floats | None, value: Floats | np.float32 | float) -> None:
     """Replace a share of each voxel by a tissue of ``value``, in place."""
     if share is not None:
         hu += share * (value - hu)
@@ -53,8 +53,9 @@ def _mix(hu: Floats, share: Floats | None, value: Floats | float) -> None:
 class Renderer:
     """Renders one thorax with its lesions on one grid."""
 
-    def __init__(self, thorax: Thorax, lesions: Lesions, grid: Grid, cube: NoiseCube) -> None:
-        """Prepare coordinates and tubes."""
+    def __init__(self, thorax: Thorax, lesions: Lesions, grid: Grid, cube: NoiseCube, *, bed: bool = False) -> None:
+        """Prepare coordinates and tubes; ``bed`` adds the scanner's table below the back."""
+        self._bed = bed
         self._thorax, self._lesions, self._grid, self._cube = thorax, lesions, grid, cube
         self._space = space = Space(thorax, grid)
 
@@ -62,7 +63,7 @@ class Renderer:
             return TubePaint(tubes.moved(space.rotation, space.shift), grid)
 
         self._soft = paint(thorax.soft)
-        self._bone, self._marrow = paint(thorax.bone), paint(thorax.bone.shrunk(1.1))
+        self._bone, self._marrow = paint(thorax.bone), paint(thorax.bone.shrunk(1.3))
         self._vessels = paint(thorax.lung_vessels)
         self._airway = paint(Tubes.join([thorax.airway, thorax.bronchi]))
         self._lumen = paint(Tubes.join([thorax.airway.shrunk(1.6), thorax.bronchi.shrunk(0.5)]))
@@ -79,6 +80,8 @@ class Renderer:
         hu = self._chest_wall(where, streaks)
         cavity, floor = space.inside(outline.cavity, where), space.above("floor", where)
         _mix(hu, cavity[1], FAT + 6 * streaks)
+        behind = space.y - spine_y(space.z[where], self._thorax.patient).astype(np.float32)[:, None, None]
+        _mix(hu, np.minimum(cavity[1], soft_step(behind - 7, space.edge)), MUSCLE)
         abdomen = np.minimum(cavity[1], 1 - floor[1])
         if abdomen.any():
             _mix(hu, abdomen, self._abdomen(where, floor[0], streaks))
@@ -89,7 +92,7 @@ class Renderer:
         share = lungs.share
         if self._lesions.effusion:
             share = self._effusion(hu, where, share)
-        mask = (share > 0.5) * np.where(space.left, np.uint8(2), np.uint8(1))
+        mask = np.where(share > 0.5, np.where(space.left, np.uint8(2), np.uint8(1)), np.uint8(0))
         lesion = np.zeros(mask.shape, dtype=np.uint8)
         if mask.any():
             parenchyma = self._parenchyma(streaks)
@@ -109,20 +112,35 @@ class Renderer:
         space, outline = self._space, self._thorax.outline
         to_skin, body = space.inside(outline.skin, where)
         hu = np.full(body.shape, np.float32(AIR))
+        if self._bed:
+            self._paint_bed(hu)
         _mix(hu, body, 10.0)
         _mix(hu, soft_step(to_skin - 1.8, space.edge), FAT + 5 * streaks)
         axes = (self._grid.axes[0][where], *self._grid.axes[1:])
-        strands = np.abs(self._cube.sample(axes, 24.0, 17.0))
-        fatty = np.clip(1 - strands / 0.09, 0, 1) * 0.85
-        _mix(hu, space.inside(outline.muscle, where)[1], MUSCLE + 4 * streaks - 140 * fatty)
+        strands = self._cube.sample(axes, 22.0, 17.0)
+        to_muscle, muscle = space.inside(outline.muscle, where)
+        wall = at_heights(outline.muscle - outline.cavity, space.z[where])
+        plane = np.abs(to_muscle / space.by_angle(wall) - 0.42 - 0.16 * strands)  # fat between the muscle layers
+        fatty = np.clip(1.2 - plane * 14, 0, 1) + np.clip(0.8 - np.abs(strands) * 9, 0, 0.5)
+        _mix(hu, muscle, np.asarray(MUSCLE + 4 * streaks - 130 * np.minimum(fatty, 1), dtype=np.float32))
         return hu
+
+    def _paint_bed(self, hu: Floats) -> None:
+        """Two thin curved shells below the deepest place of the back."""
+        _, y, x = self._grid.axes
+        back = float(self._thorax.outline.skin[:, ANGLES // 4].max()) + AXIS_Y + self._thorax.patient.shift[1] + 4
+        hollow = (y[:, None] - np.float32(back)) + x * x / np.float32(1500)
+        pixel = self._grid.spacing[1]
+        for depth, thickness in ((0.0, 2.0), (24.0, 1.6)):
+            inside = soft_step(np.float32(thickness / 2) - np.abs(hollow - np.float32(depth)), pixel)
+            _mix(hu, np.broadcast_to(inside * np.float32(min(1.0, thickness / pixel)), hu.shape), -60.0)
 
     def _abdomen(self, where: slice, over: Floats, streaks: Floats) -> Floats:
         """Diaphragm muscle, liver, spleen, stomach with its bubble, fat and bowel."""
         space = self._space
         x, y, below = space.x, space.y, -over
-        organs = np.where(np.abs(streaks) < 0.55, np.float32(35), np.float32(FAT)).astype(np.float32)
-        organs[...] = np.where(below < 5, MUSCLE, organs)
+        organs = FAT + np.clip((0.5 - np.abs(streaks)) * np.float32(400) + 70, 0, 135, dtype=np.float32)  # bowel in fat
+        organs[below < 5] = MUSCLE
         edge = space.edge
         _mix(organs, soft_step(50 - x - 0.55 * below - 0.25 * (y + 20), edge), LIVER + 2 * streaks)
         dome = self._thorax.patient.dome - self._thorax.patient.dome_step
@@ -131,9 +149,9 @@ class Renderer:
         _mix(organs, soft_step(spleen * 36, edge), SPLEEN)
         stomach = 1 - np.sqrt(((x - 66) / 46) ** 2 + ((y + 18) / 44) ** 2 + ((z - dome + 46) / 38) ** 2)
         _mix(organs, soft_step(stomach * 42, edge), 38.0)
-        bubble = np.minimum(soft_step(stomach * 42 - 4, edge), soft_step(-22 - y, edge))
+        bubble = np.minimum(soft_step(stomach * 42 - 4, edge), soft_step(-34 - y, edge))
         _mix(organs, bubble, AIR)
-        return organs
+        return np.asarray(organs)
 
     def _parenchyma(self, streaks: Floats) -> Floats:
         """Aerated lung: denser towards the back (gravity), slightly mottled."""
@@ -148,7 +166,7 @@ class Renderer:
         back = np.clip(np.sin(angle), 0, 1) ** 2
         rise = np.clip((25 - space.z[where]) / 110, 0, 1)
         layer = (self._lesions.fluid * rise[:, None] * back).astype(np.float32)
-        inner = self._thorax.outline.cavity[index_of(space.z[where])] - layer
+        inner = at_heights(self._thorax.outline.cavity, space.z[where]) - layer
         rest = space.inside_rows(inner, where)
         own = space.left if self._lesions.effusion > 0 else ~space.left
         rest = np.where(own, np.minimum(rest, share), share)

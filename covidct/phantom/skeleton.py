@@ -51,7 +51,7 @@ def ribs(patient: Patient, cavity: Floats) -> tuple[Tubes, Tubes]:
             head = np.array([[side * 14.0, spine_y(z[:1], patient)[0] + 6, top]])
             path = np.concatenate([head, path])
             for dz in (-2.6, 2.6):  # taller than thick
-                bone.append(Tubes.line(path + [0, 0, dz], 3.4))
+                bone.append(Tubes.line(path + np.array([0, 0, dz]), 3.1))
             if number < 10:
                 angles = np.linspace(end, 0.95, 8) * np.pi
                 rise = z[-1] + np.linspace(0, 8.0 * max(number - 1, 0), 8)
@@ -70,13 +70,13 @@ def spine(patient: Patient) -> tuple[Tubes, Tubes]:
         size = 0.8 + 0.02 * np.clip(number, 0, 10)
         for dx in (-6.0, 0.0, 6.0):
             column = at + np.array([[dx * size, 0, -9.5], [dx * size, 0, 9.5]])
-            bone.append(Tubes.line(column, (12.5 - 0.12 * abs(dx) ** 1.5) * size))
-            discs.append(Tubes.line(column + [[0, 0, 19], [0, 0, VERTEBRA - 19 + 9.5 - 9.5]], 12.0 * size))
+            bone.append(Tubes.line(column, (13.0 - 0.12 * abs(dx) ** 1.5) * size))
+            discs.append(Tubes.line(column[1:] + np.array([[0, 0, 0], [0, 0, VERTEBRA - 19]]), 12.0 * size))
         for side in (-1, 1):
-            bone.append(Tubes.line(at + [[side * 11, 9, 3], [side * 12.5, 21, 3]], 3.6))
-            bone.append(Tubes.line(at + [[side * 12.5, 21, 2], [side * 2, 30, -4]], 4.2))
-            bone.append(Tubes.line(at + [[side * 12, 20, 3], [side * 31, 27, 6]], 4.2))
-        bone.append(Tubes.line(at + [[0, 30, -4], [0, 48, -17]], 3.6))
+            bone.append(Tubes.line(at + np.array([[side * 11, 9, 3], [side * 12.5, 21, 3]]), 3.6))
+            bone.append(Tubes.line(at + np.array([[side * 12.5, 21, 2], [side * 2, 30, -4]]), 4.2))
+            bone.append(Tubes.line(at + np.array([[side * 12, 20, 3], [side * 31, 27, 6]]), 4.2))
+        bone.append(Tubes.line(at + np.array([[0, 30, -4], [0, 48, -17]]), 3.6))
     return Tubes.join(bone), Tubes.join(discs)
 
 
@@ -89,7 +89,7 @@ def front(patient: Patient, cavity: Floats) -> Tubes:
     top = line[-1]
     for side in (-1, 1):
         t = np.linspace(0, 1, 12)[:, None]
-        end = np.array([side * 1.12 * patient.width, 22.0, patient.apex + 22])
+        end = np.array([side * 1.12 * patient.width, 22.0, patient.apex + (20 if patient.arms_up else -6)])
         path = top + [side * 22, -2, 6] + (end - top) * t + np.sin(2 * np.pi * t) * [0, -8.0, 0]
         parts.append(Tubes.line(path, np.interp(t[:, 0], [0, 0.2, 1], [8.0, 5.5, 5.5])))
     return Tubes.join(parts)
@@ -105,9 +105,12 @@ def shoulders(patient: Patient, cavity: Floats) -> Tubes:
             angle = np.linspace(0.27 + 0.06 * down, lateral, 10) * np.pi
             path = on_wall(cavity, np.full(10, z), angle, side, 21 - 5 * down)
             parts.append(Tubes.line(path, np.linspace(2.6, 3.4, 10)))
-        joint = np.array([side * 1.13 * patient.width, 34, patient.apex + 10])
+        joint = np.array([side * 1.16 * patient.width, 34, patient.apex + (6 if patient.arms_up else -22)])
         start = on_wall(cavity, np.array([patient.apex - 25]), np.array([0.28 * np.pi]), side, 24)[0]
-        parts.append(Tubes.line(np.stack([start, joint + [0, 14, 8]]), np.array([4.0, 6.5])))
-        parts.append(Tubes.line(np.stack([joint, joint + [side * 4, -6, 22]]), np.array([20.0, 22.0])))
-        parts.append(Tubes.line(np.stack([joint + [side * 4, -6, 22], joint + [side * 8, -14, 150]]), 13.0))
+        parts.append(Tubes.line(np.stack([start, joint + np.array([0, 14, 8])]), np.array([4.0, 6.5])))
+        up = 1 if patient.arms_up else -1
+        head = joint + np.array([side * 6, -6, 16 * up])
+        hand = head + np.array([side * (6 if patient.arms_up else 40), -8, 130 * up])
+        parts.append(Tubes.line(np.stack([joint, head]), np.array([19.0, 21.0])))
+        parts.append(Tubes.line(np.stack([head, hand]), 12.0))
     return Tubes.join(parts)

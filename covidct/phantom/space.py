@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import ndimage
 
-from covidct.phantom.outline import AXIS_Y, STEP, angle_index, index_of
+from covidct.phantom.outline import AXIS_Y, LINE, REACH, STEP, angle_index, index_of
 
 if TYPE_CHECKING:
     from covidct.phantom.anatomy import Thorax
     from covidct.phantom.grid import Floats, Grid
 
 
-def soft_step(value: Floats, width: Floats | float) -> Floats:
+def soft_step(value: Floats, width: Floats | np.float32 | float) -> Floats:
     """Share of a voxel that lies on the positive side of a surface.
 
     Args:
@@ -30,13 +31,21 @@ def soft_step(value: Floats, width: Floats | float) -> Floats:
     return out
 
 
-@dataclass
+def at_heights(table: Floats, z: Floats) -> Floats:
+    """Rows of a table over z, read linearly at heights ``z`` in mm: (n, columns)."""
+    place = np.clip((z + np.float32(REACH)) / np.float32(STEP), 0, len(LINE) - 1.001)
+    low = place.astype(np.intp)
+    first = table[low]
+    return np.asarray(first + (place - low).astype(np.float32)[:, None] * (table[low + 1] - first))
+
+
+@dataclass(frozen=True)
 class Lungs:
     """Lung of one slab.
 
     Attributes:
         share: (n, H, W) share of each voxel that is lung.
-        left: (H, W) bool, True on the left of the body's middle.
+
         depth: (n, H, W) distance to the chest wall or diaphragm in mm (not to the mediastinum).
         above: (n, H, W) height above the diaphragm surface, mm.
     """
@@ -65,6 +74,9 @@ class Space:
         self.left = self.x > 0
         self._angle = angle_index(self.x, self.y)
         self._row, self._column = index_of(self.y), index_of(self.x)
+        place = np.clip((self.y + np.float32(REACH)) / np.float32(STEP), 0, len(LINE) - 1.001)
+        self._part: Floats = place - np.floor(place)
+        self._low = place.astype(np.intp) + len(LINE) * self.left
         self._plane = float(np.mean(grid.spacing[1:]))
         self.edge = np.float32(0.6 * self._plane + 0.4 * grid.spacing[0])
         self._ray: Floats = (
@@ -77,15 +89,20 @@ class Space:
         table = getattr(self.thorax.outline, name)
         slope = sum(np.abs(g) for g in np.gradient(table, STEP))
         width = self.grid.spacing[0] + self._plane * np.minimum(slope, 3)[self._row, self._column]
-        return table[self._row, self._column], width.astype(np.float32)
+        places = [(axis + REACH) / STEP for axis in (self.y, self.x)]
+        height = ndimage.map_coordinates(table, places, order=1, mode="nearest")
+        return height, width.astype(np.float32)
 
     def inside(self, table: Floats, slab: slice) -> tuple[Floats, Floats]:
         """Distance to a radius table (positive inside), and the share of each voxel inside it; (n, H, W)."""
-        rows = index_of(self.z[slab])
-        slope = np.abs(np.gradient(table, STEP, axis=0)).mean(axis=1)[rows] if self.grid.spacing[0] > 2 else 0 * rows
-        distance = np.take(table[rows], self._angle, axis=1) - self.radius
+        slope = np.abs(np.gradient(table, STEP, axis=0)).mean(axis=1)[index_of(self.z[slab])]
+        distance = np.take(at_heights(table, self.z[slab]), self._angle, axis=1) - self.radius
         width = self._ray + (np.minimum(slope, 1.5) * self.grid.spacing[0]).astype(np.float32)[:, None, None]
         return distance, soft_step(distance, width)
+
+    def by_angle(self, rows: Floats) -> Floats:
+        """Values given over the angle for the slices of a slab, (n, ANGLES), at the voxels (n, H, W)."""
+        return np.take(rows, self._angle, axis=1)
 
     def inside_rows(self, rows: Floats, slab: slice) -> Floats:
         """Share of each voxel inside a radius given for the slices of the slab, (n, ANGLES); (n, H, W)."""
@@ -99,9 +116,10 @@ class Space:
 
     def beside(self, slab: slice) -> Floats:
         """Share of each voxel that lies outside the mediastinum; (n, H, W)."""
-        rows = index_of(self.z[slab])
-        middle = self.thorax.outline.middle[:, rows]
-        half = np.where(self.left, np.take(middle[1], self._row, axis=1), np.take(middle[0], self._row, axis=1))
+        right, left = (at_heights(table, self.z[slab]) for table in self.thorax.outline.middle)
+        both = np.concatenate([right, left], axis=1)  # one look-up serves both sides
+        low = np.take(both, self._low, axis=1)
+        half = low + self._part * (np.take(both, self._low + 1, axis=1) - low)
         return soft_step(np.abs(self.x) - half, 1.7 * self._plane)
 
     def lungs(self, slab: slice, cavity: tuple[Floats, Floats], floor: tuple[Floats, Floats]) -> Lungs:

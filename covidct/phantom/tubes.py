@@ -83,7 +83,10 @@ class TubePaint:
         first, last = np.searchsorted(depth, [slab.start - 1, slab.stop])
         if first == last:
             return None
-        place, share = self._places[first:last] - np.float32([0, 0, slab.start]), self._share[first:last]
+        place, share = (
+            self._places[first:last] - np.array([0, 0, slab.start], dtype=np.float32),
+            self._share[first:last],
+        )
         low = np.floor(place)
         part = place - low
         cell = low.astype(np.int64) + 1

@@ -15,7 +15,7 @@ from covidct.phantom.tubes import Tubes
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_MURRAY = 2.7  # exponent measured in human lungs lies between 2.3 and 3
+_MURRAY = 3.0  # Murray's law; exponents measured in human lungs lie between 2.3 and 3
 
 
 def grow_tree(
@@ -24,7 +24,7 @@ def grow_tree(
     *,
     leaf_radius: float,
     levels: int,
-    reach: float = 0.55,
+    reach: float = 0.38,
 ) -> list[Tubes]:
     """Grow one tree.
 
