@@ -56,7 +56,7 @@ class BaseTask(pl.LightningModule, ABC):
         self.save_hyperparameters(ignore=list(_CALLABLES))
         self._optimizer = optimizer
         self._lr_scheduler = lr_scheduler
-        self._restored = False  # weights came from a checkpoint or were fetched: never fetch them (again)
+        self._restored = False  # True once weights came from a checkpoint or a fresh training began
         self._batch_checked = False
         self.preprocessing: Preprocessing | None = None
         self.model = self.build_model()
@@ -82,8 +82,8 @@ class BaseTask(pl.LightningModule, ABC):
         """The learning rate scheduler of the published recipe; None keeps the rate."""
         return None
 
-    def load_pretrained(self) -> None:
-        """Fetch published weights into the network; called once, at the start of a fresh training."""
+    def start_fresh(self) -> None:
+        """Fetch published weights into the network; called once, at the start of a fresh training on every process."""
 
     def forward(self, batch: Batch) -> Any:  # noqa: ANN401  (what the network returns)
         """Run the network on a batch of :mod:`covidct.sample`."""
@@ -115,11 +115,10 @@ class BaseTask(pl.LightningModule, ABC):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": monitor}}
 
     def setup(self, stage: str) -> None:
-        """Agree with the data module on the pre-processing, and fetch weights where a fresh training wants them.
+        """Agree with the data module on the pre-processing.
 
         Raises:
             UsageError: when the data module's pre-processing or classes are not the task's.
-            WeightsError: when published weights are asked for and cannot be had.
         """
         self._batch_checked = False
         asked = getattr(getattr(self.trainer, "datamodule", None), "preprocessing", None)
@@ -128,8 +127,15 @@ class BaseTask(pl.LightningModule, ABC):
                 self.preprocessing.require_same(asked, what="the data module")
             self._require_classes(asked)
             self.preprocessing = asked
-        if stage == "fit" and not self._restored and self.trainer.ckpt_path is None:
-            self.load_pretrained()
+
+    def on_fit_start(self) -> None:
+        """Begin a fresh training; a resumed one has its weights by now, which Lightning does not yet know in ``setup``.
+
+        Raises:
+            WeightsError: when published weights are asked for and cannot be had.
+        """
+        if not self._restored:
+            self.start_fresh()
             self._restored = True
 
     def check_batch(self, batch: Batch, *, label: bool = True) -> None:

@@ -74,19 +74,24 @@ class ClassificationTask(BaseTask):
         known = {len(names): names for names in (BINARY_CLASSES, CLASSES)}
         return known.get(count, tuple(f"class_{index}" for index in range(count)))
 
-    def setup(self, stage: str) -> None:
-        """Also weigh the classes by the training part of the data module."""
-        fresh = not self._restored
-        super().setup(stage)
-        if stage == "fit" and fresh and self._balanced:
-            counts = getattr(getattr(self.trainer, "datamodule", None), "class_counts", None)
-            if counts is None or len(counts) != len(self.class_weight) or min(counts) < 1:
-                raise UsageError(
-                    "class_weights='balanced' needs a training part with every class, the data module counts "
-                    f"{counts}: give the factors as a list."
-                )
-            weights = [sum(counts) / (len(counts) * count) for count in counts]
-            self.class_weight.copy_(torch.tensor(weights))
+    def start_fresh(self) -> None:
+        """Take balanced class weights from the data module.
+
+        Raises:
+            UsageError: when it has none, or a class is absent from its training part.
+        """
+        super().start_fresh()
+        if not self._balanced:
+            return
+        find = getattr(getattr(self.trainer, "datamodule", None), "class_weights", None)
+        weights = None if find is None else find()
+        if weights is None or weights.shape != self.class_weight.shape or not bool((weights > 0).all()):
+            found = "none" if weights is None else weights.tolist()
+            raise UsageError(
+                "class_weights='balanced' needs a data module whose training part has every class, its weights are "
+                f"{found}: give the factors as a list."
+            )
+        self.class_weight.copy_(weights)
 
     def loss(self, logits: Tensor, label: Tensor) -> Tensor:
         """Cross-entropy in float32.

@@ -29,7 +29,8 @@ def load_task(path: str | os.PathLike[str], map_location: str | torch.device = "
         map_location: where the task shall live.
 
     Returns:
-        The task in evaluation mode, with ``preprocessing`` as in the training.
+        The task in evaluation mode, with ``preprocessing`` as in the training. Call
+        ``.train()`` before fitting it further.
 
     Raises:
         CheckpointError: when the file is damaged, holds pickled objects, or belongs to no known task.

@@ -102,8 +102,9 @@ class MaskedGAPResNetTask(ClassificationTask):
         )
         return MaskedGAPResNet(**{name: self.hparams[name] for name in names})
 
-    def load_pretrained(self) -> None:
+    def start_fresh(self) -> None:
         """Load ``weights`` into the backbone."""
+        super().start_fresh()
         if self.hparams["weights"] is not None:
             self.model.load_backbone(self.hparams["weights"])
 
