@@ -1,4 +1,4 @@
-"""One DICOM X-ray or slice as a picture: modality LUT, then VOI LUT or window, then inversion, as the standard orders."""
+"""One DICOM X-ray or slice as a picture: modality LUT, VOI LUT or window, inversion, in the order of the standard."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from covidct.errors import InputError, ModalityError
 from covidct.io.dicom_files import Item
 from covidct.io.dicom_pixels import colour_values, stored_values
-from covidct.io.dicom_slices import header_dataset, read_slices
+from covidct.io.dicom_slices import header_dataset, read_slices, typed_value
 from covidct.volume import Finding, Image
 
 if TYPE_CHECKING:
@@ -94,11 +94,11 @@ def _grey(picture: Slice, dataset: Any) -> tuple[NDArray[np.float32], list[str],
     if picture.values.get("photometric") == "MONOCHROME1":
         result = 1 - result
         steps.append("inverted (MONOCHROME1)")
-    result = result.astype(np.float32)
+    picture_values = result.astype(np.float32)
     if padded.any():
-        result[padded] = 0
+        picture_values[padded] = 0
         steps.append("padding set to 0")
-    return result, steps, findings
+    return picture_values, steps, findings
 
 
 def _padding(stored: NDArray[Any], picture: Slice) -> NDArray[np.bool_]:
@@ -185,10 +185,7 @@ def _named(centre: float, width: float, function: str) -> str:
 
 def _spacing(dataset: Any) -> tuple[float, float]:  # noqa: ANN401 - pydicom has no types
     for tag in _SPACINGS:
-        try:
-            down, right = (float(v) for v in dataset[tag].value)
-        except Exception:  # absent, empty or malformed
-            continue
-        if np.isfinite(down) and np.isfinite(right) and min(down, right) > 0:
-            return down, right
+        spacing = typed_value(dataset, tag, "floats")
+        if spacing is not None and len(spacing) == 2 and np.isfinite(spacing).all() and min(spacing) > 0:
+            return spacing[0], spacing[1]
     return float("nan"), float("nan")

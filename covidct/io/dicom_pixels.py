@@ -56,7 +56,7 @@ def require_codec(slice_: Slice) -> None:
     if syntax in NATIVE or syntax in _PYDICOM_NATIVE:
         return
     if syntax in _CODECS:
-        from pydicom.pixels.decoders import get_decoder
+        from pydicom.pixels.decoders.base import get_decoder
 
         decoder = get_decoder(syntax)
         if set(_CODECS[syntax]) & set(decoder.available_plugins):
@@ -260,7 +260,7 @@ def decode_frames(slices: Sequence[Slice], *, raw: bool = True) -> Iterator[NDAr
         InputError: when the pixels are damaged.
     """
     import pydicom
-    from pydicom.pixels.decoders import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
 
     first = slices[0]
     require_codec(first)
@@ -281,12 +281,12 @@ def decode_frames(slices: Sequence[Slice], *, raw: bool = True) -> Iterator[NDAr
         for slice_ in slices:
             with _quiet():
                 array, _ = decoder.as_array(dataset, index=slice_.frame if first.frames > 1 else None, **options)
-            yield array
+            yield np.require(array, array.dtype.newbyteorder("="), ["C", "W"])
     except InputError:
         raise
     except Exception as error:  # decoders raise what they like on damaged streams
         raise InputError(
-            f"The pixels of {first.name} cannot be decoded: the file is damaged, copy it again."
+            f"The pixels of {first.name} cannot be decoded: the file is damaged or of a rare form, copy it again."
         ) from error
 
 

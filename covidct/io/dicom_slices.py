@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from covidct.io.dicom_files import Item
 
-__all__ = ("Slice", "header_dataset", "read_slices")
+__all__ = ("Slice", "header_dataset", "read_slices", "typed_value")
 
 MAX_FRAMES = 100_000  # of one object: ten times the longest dynamic CT
 MAX_SIDE = 16_384  # pixels along a row or column of anything that is an X-ray or CT
@@ -139,7 +139,7 @@ def _values_by_pydicom(item: Item) -> dict[str, Any]:
     meta = getattr(dataset, "file_meta", {})
     for tag, (name, form) in ELEMENTS.items():
         source = meta if tag < 0x00030000 else dataset
-        value = _typed(source, tag, form)
+        value = typed_value(source, tag, form)
         if value is not None:
             values[name] = value
     if "transfer_syntax" not in values and getattr(dataset, "original_encoding", (None, None))[0] is not None:
@@ -175,7 +175,7 @@ def header_dataset(item: Item, tags: list[int]) -> Any:  # noqa: ANN401 - pydico
         raise InputError(f"The DICOM header of {item.name} is damaged: copy or export the file again.") from error
 
 
-def _typed(dataset: Any, tag: int, form: str) -> Any:  # noqa: ANN401 - pydicom has no types
+def typed_value(dataset: Any, tag: int, form: str) -> Any:  # noqa: ANN401 - pydicom has no types
     """Value of an element in the form that the walk gives; None when absent, empty or malformed."""
     try:
         with warnings.catch_warnings():
@@ -233,14 +233,14 @@ def _one_frame(first: Slice, index: int, shared: Any, own: Any) -> Slice:  # noq
     def find(sequence: int, tag: int) -> tuple[float, ...] | None:
         for groups in (own, shared):
             if sequence in groups and len(groups[sequence].value):
-                value = _typed(groups[sequence].value[0], tag, "floats")
+                value = typed_value(groups[sequence].value[0], tag, "floats")
                 if value is not None:
                     return tuple(value)
         return None
 
     values = dict(first.values)
     frame_type = [g[0x00189329].value[0] for g in (own, shared) if 0x00189329 in g and len(g[0x00189329].value)]
-    if frame_type and (text := _typed(frame_type[0], 0x00089007, "text")):
+    if frame_type and (text := typed_value(frame_type[0], 0x00089007, "text")):
         values["image_type"] = text
     slope, intercept = find(0x00289145, 0x00281053), find(0x00289145, 0x00281052)
     return replace(

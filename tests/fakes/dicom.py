@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
-def body(shape: tuple[int, int, int] = (12, 32, 28), seed: int = 0) -> NDArray[np.int16]:
+def body(shape: tuple[int, int, int] = (12, 44, 36), seed: int = 0) -> NDArray[np.int16]:
     """A box of tissue with a lung in it and air around it, noisy and without any symmetry: (n, rows, columns) HU."""
     rng = np.random.default_rng(seed)
     array = rng.integers(-1024, -950, shape)
@@ -49,7 +49,8 @@ def positions(
     """Places (n, 3) of slices along the normal; ``tilt`` degrees lean them along the columns."""
     row, column = np.array(orientation[:3]), np.array(orientation[3:])
     step = np.cross(row, column) + np.tan(np.radians(tilt)) * column
-    return np.asarray(origin) + spacing * np.arange(count)[:, None] * step
+    at: NDArray[np.float64] = np.asarray(origin) + spacing * np.arange(count)[:, None] * step
+    return at
 
 
 def write_series(
@@ -166,7 +167,7 @@ def write_enhanced(
     return path
 
 
-def edit(path: Path, **elements: Any) -> None:
+def edit(path: Path, **elements: object) -> None:
     """Change elements of a file by keyword; None deletes."""
     dataset = pydicom.dcmread(path)
     for keyword, value in elements.items():
@@ -175,7 +176,7 @@ def edit(path: Path, **elements: Any) -> None:
         else:
             setattr(dataset, keyword, value)
     if "SOPInstanceUID" in elements:
-        dataset.file_meta.MediaStorageSOPInstanceUID = elements["SOPInstanceUID"]
+        dataset.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.UID(str(elements["SOPInstanceUID"]))
     dataset.save_as(path)
 
 
@@ -188,9 +189,9 @@ def save(dataset: FileDataset, path: Path, syntax: str) -> None:
         plain.unlink()
     elif syntax == ExplicitVRBigEndian:
         dataset.PixelData = np.frombuffer(dataset.PixelData, "<u2").astype(">u2").tobytes()
-        dataset.file_meta.TransferSyntaxUID = syntax
+        dataset.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
         dataset["PixelData"].VR = "OW"
-        dataset.save_as(path, little_endian=False, implicit_vr=False)
+        pydicom.dcmwrite(path, dataset, little_endian=False, implicit_vr=False, force_encoding=True)
     else:
         uid = pydicom.uid.UID(syntax)
         if uid.is_encapsulated:
@@ -200,7 +201,7 @@ def save(dataset: FileDataset, path: Path, syntax: str) -> None:
 
 
 def _transcode(source: Path, target: Path) -> None:
-    import gdcm
+    import gdcm  # type: ignore[import-untyped]
 
     reader = gdcm.ImageReader()
     reader.SetFileName(str(source))
@@ -218,7 +219,7 @@ def _transcode(source: Path, target: Path) -> None:
 
 def _object(sop_class: str, pixels: NDArray[Any], bits: int | None) -> FileDataset:
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = sop_class, generate_uid()
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = pydicom.uid.UID(sop_class), generate_uid()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
     dataset.SOPClassUID, dataset.SOPInstanceUID = sop_class, meta.MediaStorageSOPInstanceUID
@@ -240,7 +241,7 @@ def _set_rescale(dataset: Dataset, slope: float | None, intercept: float | None)
         dataset.RescaleIntercept = intercept
 
 
-def _with(**elements: Any) -> Dataset:
+def _with(**elements: object) -> Dataset:
     dataset = Dataset()
     for keyword, value in elements.items():
         setattr(dataset, keyword, value)
