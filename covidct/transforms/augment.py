@@ -33,7 +33,11 @@ _SPATIAL = ("image", *_MASKS)
 _DEGREES = 3.0
 _SCALE = 0.1
 _NOISE_VARIANCE = 0.015
-_ALPHA_SIGMA = ((25.0, 8.0), (50.0, 9.5), (75.0, 11.0), (100.0, 13.0))
+# An elastic field of alpha 100, sigma 8 to 13 px displaces by 1 to 2 px rms (uniform noise, sd 0.58, averaged over
+# 4 pi sigma^2 pixels, times alpha) in slices of 224 px. We draw offsets up to 2 px at control points 12 px apart,
+# which displaces and reaches as far, works for every size and costs no convolution with a kernel of 100 px.
+_OFFSET = 2.0
+_CONTROL = 12
 
 
 class Augment:
@@ -92,12 +96,10 @@ def _volume_transform() -> Any:  # noqa: ANN401  (MONAI has no types)
 
     from covidct.transforms.in_plane import InPlaned
 
-    # Control points 12 voxels apart with offsets up to 2: the displacement (1 voxel rms) and reach of a field of
-    # alpha 100, sigma 8 to 13 px in 224 px slices, at 128 voxels.
     warp = Rand2DElasticd(
         _SPATIAL,
-        spacing=(12.0, 12.0),
-        magnitude_range=(0.0, 2.0),
+        spacing=(float(_CONTROL), float(_CONTROL)),
+        magnitude_range=(0.0, _OFFSET),
         prob=0.5,
         rotate_range=math.radians(_DEGREES),
         scale_range=(_SCALE, _SCALE),
@@ -117,14 +119,14 @@ def _volume_transform() -> Any:  # noqa: ANN401  (MONAI has no types)
 def _image_transform(*, elastic: bool) -> torch.nn.Module:
     from torchvision.transforms import v2
 
-    # torchvision measures alpha in half pixels: its grid runs from -1 to 1.
-    warps = [v2.ElasticTransform(alpha=2 * alpha, sigma=sigma) for alpha, sigma in _ALPHA_SIGMA]
+    from covidct.transforms.elastic import RandomElastic
+
     noises = [v2.GaussianNoise(sigma=math.sqrt(_NOISE_VARIANCE) * share) for share in (0.25, 0.5, 0.75, 1.0)]
     bilinear = v2.InterpolationMode.BILINEAR  # masks are always moved by nearest neighbour
     steps = [
         v2.RandomHorizontalFlip(0.5),
         v2.RandomAffine(degrees=_DEGREES, scale=(1 - _SCALE, 1 + _SCALE), interpolation=bilinear),
-        *([v2.RandomApply([v2.RandomChoice(warps)], p=0.5)] if elastic else []),
+        *([v2.RandomApply([RandomElastic(_OFFSET, control=_CONTROL)], p=0.5)] if elastic else []),
         v2.RandomApply([v2.RandomChoice(noises)], p=0.5),
     ]
     return v2.Compose(steps)
