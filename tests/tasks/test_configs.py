@@ -1,0 +1,87 @@
+"""The shipped configurations: they parse, they run, and every value says who set it."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pytorch_lightning.cli import LightningCLI
+from pytorch_lightning.core.datamodule import LightningDataModule
+
+import covidct
+from covidct import datamodules
+from covidct.tasks import BaseTask
+
+CONFIGS = sorted((Path(covidct.__file__).parents[1] / "examples" / "configs").glob("*.yaml"))
+SMALL: dict[str, list[str]] = {
+    "masked_gap_resnet": [
+        "--model.init_args.backbone=resnet18",
+        "--model.init_args.slice_size=32",
+        "--model.init_args.weights=null",
+        "--data.init_args.size=16",
+        "--data.init_args.dataset=covidct.datasets.PhantomCTVolumes",
+        "--data.init_args.dataset.init_args.num_subjects=12",
+        "--data.init_args.dataset.init_args.shape=[16,32,32]",
+        "--data.init_args.dataset.init_args.classes=covid_vs_rest",
+        "--data.init_args.val_fraction=0.25",
+        "--data.init_args.test_fraction=0.25",
+    ],
+}
+"""What makes each configuration small enough for a test."""
+
+
+@pytest.fixture(params=CONFIGS, ids=lambda path: path.stem)
+def config(request: pytest.FixtureRequest) -> Path:
+    path: Path = request.param
+    return path
+
+
+def test_every_value_says_who_set_it(config: Path) -> None:
+    lines = config.read_text(encoding="utf-8").splitlines()
+    values = [line for line in lines if re.match(r"\s*(- )?\w+: +[^#\s]", line)]
+    named = ("class_path", "monitor", "mode", "save_last", "filename", "auto_insert_metric_name", "manifest")
+    silent = [
+        line
+        for line in values
+        if not re.search(r"#.*(document|reference code|recommendation)", line)
+        and not re.match(rf"\s*(- )?({'|'.join(named)}):", line)
+    ]
+    assert values
+    assert silent == []
+
+
+def test_data_part_is_complete_and_names_known_arguments(config: Path) -> None:
+    data = yaml.safe_load(config.read_text(encoding="utf-8"))["data"]
+    module, _, name = data["class_path"].rpartition(".")
+    assert module == "covidct.datamodules"
+    assert set(data["init_args"]) == set(inspect.signature(getattr(datamodules, name)).parameters)
+
+
+@pytest.fixture
+def cli(config: Path, tmp_path: Path) -> LightningCLI:
+    """The command line on a small variant of the configuration."""
+    arguments: list[str] = [
+        f"--config={config}",
+        "--trainer.accelerator=cpu",
+        "--trainer.devices=1",
+        "--trainer.fast_dev_run=true",
+        "--trainer.enable_progress_bar=false",
+        f"--trainer.default_root_dir={tmp_path}",
+        f"--data.init_args.cache_dir={tmp_path / 'cache'}",
+        *SMALL[config.stem],
+    ]
+    settings: dict[str, Any] = {"save_config_callback": None, "run": False, "auto_configure_optimizers": False}
+    return LightningCLI(
+        BaseTask, LightningDataModule, subclass_mode_model=True, subclass_mode_data=True, args=arguments, **settings
+    )
+
+
+def test_small_variant_fits_and_tests(cli: LightningCLI) -> None:
+    cli.trainer.fit(cli.model, datamodule=cli.datamodule)
+    cli.trainer.test(cli.model, datamodule=cli.datamodule, verbose=False)
+    assert isinstance(cli.model, BaseTask)
+    assert cli.model.preprocessing == cli.datamodule.preprocessing
