@@ -170,5 +170,5 @@ def _lung_trees(rng: np.random.Generator, patient: Patient, outline: Outline) ->
         own = np.resize(own, (3072, 3))  # small lungs: some places are served twice
         vessels += grow_tree(artery, own[:2048], leaf_radius=0.66, levels=10)
         vessels += grow_tree(vein, own[2048:], leaf_radius=0.68, levels=9)
-        bronchi += grow_tree(bronchus, own[:2048], leaf_radius=1.0, levels=6)
+        bronchi += grow_tree(bronchus, own[:2048], leaf_radius=1.25, levels=6, taper=3.5)
     return Tubes.join(vessels), Tubes.join(bronchi)

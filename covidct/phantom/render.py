@@ -66,7 +66,7 @@ class Renderer:
         self._bone, self._marrow = paint(thorax.bone), paint(thorax.bone.shrunk(1.3))
         self._vessels = paint(thorax.lung_vessels)
         self._airway = paint(Tubes.join([thorax.airway, thorax.bronchi]))
-        self._lumen = paint(Tubes.join([thorax.airway.shrunk(1.6), thorax.bronchi.shrunk(0.5)]))
+        self._lumen = paint(Tubes.join([thorax.airway.shrunk(1.6), thorax.bronchi.shrunk(0.35)]))
 
     def slabs(self) -> Iterator[Slab]:
         """Render from the feet to the head."""

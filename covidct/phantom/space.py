@@ -82,6 +82,12 @@ class Space:
         self._ray: Floats = (
             (np.abs(self.x) + np.abs(self.y - AXIS_Y)) / np.maximum(self.radius, 1) * self._plane
         ).astype(np.float32)
+        self._middle_width = [
+            (self._plane * (1 + np.minimum(np.abs(dy), 2)) + grid.spacing[0] * np.minimum(np.abs(dz), 2)).astype(
+                np.float32
+            )
+            for dz, dy in (np.gradient(table, STEP) for table in thorax.outline.middle)
+        ]
         self._heights = {name: self._height(name) for name in ("floor", "roof")}
 
     def _height(self, name: str) -> tuple[Floats, Floats]:
@@ -120,7 +126,9 @@ class Space:
         both = np.concatenate([right, left], axis=1)  # one look-up serves both sides
         low = np.take(both, self._low, axis=1)
         half = low + self._part * (np.take(both, self._low + 1, axis=1) - low)
-        return soft_step(np.abs(self.x) - half, 1.7 * self._plane)
+        slopes = [at_heights(table, self.z[slab]) for table in self._middle_width]
+        width = np.take(np.concatenate(slopes, axis=1), self._low, axis=1)
+        return soft_step(np.abs(self.x) - half, width)
 
     def lungs(self, slab: slice, cavity: tuple[Floats, Floats], floor: tuple[Floats, Floats]) -> Lungs:
         """The lungs of one slab from the shares that the caller already has."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -68,19 +68,24 @@ class TubePaint:
 
     def __init__(self, tubes: Tubes, grid: Grid) -> None:
         """Sample the tubes finely enough for the grid."""
-        points, volume = _sample(tubes, 0.7 * min(grid.spacing))
+        step = 0.7 * float(np.prod(grid.spacing)) ** (1 / 3)  # about three points a voxel
         origin = np.array([axis[0] for axis in grid.axes[::-1]])
-        places = (points - origin) / np.array(grid.spacing[::-1])
-        inside = ((places > -1) & (places < np.array(grid.shape[::-1]))).all(axis=1)
-        order = np.argsort(places[inside, 2], kind="stable")
-        self._places = places[inside][order].astype(np.float32)
-        self._share = (volume[inside][order] / np.prod(grid.spacing)).astype(np.float32)
+        found = []
+        for part in _portions(tubes, step):
+            points, volume = _sample(part, step)
+            places = (points - origin) / np.array(grid.spacing[::-1])
+            inside = ((places > -1) & (places < np.array(grid.shape[::-1]))).all(axis=1)
+            share = volume / np.prod(grid.spacing)
+            found.append(np.column_stack([places, share])[inside].astype(np.float32))
+        table = np.concatenate(found)
+        table = table[np.argsort(table[:, 2], kind="stable")]
+        self._places, self._share = table[:, :3], table[:, 3]
+        self._depth = np.ascontiguousarray(table[:, 2])
         self._plane = grid.shape[1:]
 
     def share(self, slab: slice) -> Floats | None:
         """Filled share (n, H, W) float32 in [0, 1] of the slices of ``slab``, None where nothing is."""
-        depth = self._places[:, 2]
-        first, last = np.searchsorted(depth, [slab.start - 1, slab.stop])
+        first, last = np.searchsorted(self._depth, [slab.start - 1, slab.stop])
         if first == last:
             return None
         place, share = (
@@ -100,6 +105,14 @@ class TubePaint:
             weights.append(x * y * z * share)
         filled = np.bincount(np.concatenate(keys), np.concatenate(weights), minlength=int(np.prod(padded)))
         return np.minimum(filled.reshape(padded)[1:-1, 1:-1, 1:-1], 1).astype(np.float32)
+
+
+def _portions(tubes: Tubes, step: float) -> Iterator[Tubes]:
+    """The tubes in portions of about a million points, to bound the memory."""
+    length = np.linalg.norm(tubes.end - tubes.start, axis=1)
+    load = np.cumsum((length / step + 1) * (np.pi * (tubes.radius.max(axis=1) / step) ** 2 + 1)) // 1_000_000
+    for part in np.split(np.arange(len(load)), np.flatnonzero(np.diff(load)) + 1):
+        yield Tubes(tubes.start[part], tubes.end[part], tubes.radius[part])
 
 
 def _sample(tubes: Tubes, step: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -15,7 +15,8 @@ from covidct.phantom.tubes import Tubes
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_MURRAY = 3.0  # Murray's law; exponents measured in human lungs lie between 2.3 and 3
+MURRAY = 3.0
+"""Exponent of Murray's law; those measured in human lungs lie between 2.3 and 3."""
 
 
 def grow_tree(
@@ -25,6 +26,7 @@ def grow_tree(
     leaf_radius: float,
     levels: int,
     reach: float = 0.38,
+    taper: float = MURRAY,
 ) -> list[Tubes]:
     """Grow one tree.
 
@@ -34,6 +36,7 @@ def grow_tree(
         leaf_radius: radius of the last branches in mm.
         levels: how often the points are halved.
         reach: share of the way to the middle of its points that a branch goes.
+        taper: exponent of the law of the radii; larger means that branches thin out less.
 
     Returns:
         One set of segments a level, the trunk first.
@@ -46,8 +49,8 @@ def grow_tree(
         middle = groups.mean(axis=1)
         share = reach if level < levels else 0.8
         end = at + share * (middle - at)
-        radius = leaf_radius * 2.0 ** ((levels - level) / _MURRAY)
-        child = leaf_radius * 2.0 ** ((levels - level - 0.6) / _MURRAY)
+        radius = leaf_radius * 2.0 ** ((levels - level) / taper)
+        child = leaf_radius * 2.0 ** ((levels - level - 0.6) / taper)
         grown.append(Tubes(at, end, np.broadcast_to([radius, child], (len(at), 2))))
         if level == levels:
             break
