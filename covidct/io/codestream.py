@@ -48,12 +48,13 @@ def check_codestream(dataset: Any, slice_: Slice) -> None:  # noqa: ANN401 - pyd
     Raises:
         InputError: when sizes differ, or the stream has no header.
     """
-    from pydicom.encaps import generate_frames
-
     syntax = str(slice_.values["transfer_syntax"])
-    if syntax == "1.2.840.10008.1.2.5":  # RLE has no size of its own: its decoder checks the length of each segment
+    if syntax == "1.2.840.10008.1.2.5":
+        _check_rle(dataset, slice_)
         return
     wanted = (*slice_.shape, int(slice_.values.get("samples", 1)))
+    from pydicom.encaps import generate_frames
+
     for frame in generate_frames(dataset.PixelData, number_of_frames=slice_.frames):
         found = codestream_size(frame)
         if found != wanted:
@@ -61,3 +62,15 @@ def check_codestream(dataset: Any, slice_: Slice) -> None:  # noqa: ANN401 - pyd
                 f"The compressed image in {slice_.item.name} says (rows, columns, samples) = {found}, its header "
                 f"{wanted}: the file is damaged, copy it again."
             )
+
+
+def _check_rle(dataset: Any, slice_: Slice) -> None:  # noqa: ANN401 - pydicom has no types
+    """Refuse run-length data whose table of segments (PS3.5 G.5) contradicts the header or the frame."""
+    from pydicom.encaps import generate_frames
+
+    planes = int(slice_.values.get("samples", 1)) * int(slice_.values.get("bits_allocated", 16)) // 8
+    for frame in generate_frames(dataset.PixelData, number_of_frames=slice_.frames):
+        count, *starts = struct.unpack_from("<16I", frame) if len(frame) >= 64 else (0,)
+        ends = [*starts[1:count], len(frame)]
+        if count != planes or any(not 64 <= a < b for a, b in zip(starts[:count], ends, strict=True)):
+            raise InputError(f"The run-length table of {slice_.item.name} is damaged: copy the file again.")

@@ -114,7 +114,7 @@ def _padding(stored: NDArray[Any], picture: Slice) -> NDArray[np.bool_]:
 
 def _modality(stored: NDArray[Any], picture: Slice, dataset: Any) -> tuple[NDArray[Any], list[str]]:  # noqa: ANN401
     if _MODALITY_LUT in dataset and len(dataset[_MODALITY_LUT].value):
-        return _by_pydicom("apply_modality_lut", stored, dataset, picture), ["modality LUT"]
+        return _look_up(dataset[_MODALITY_LUT], stored, picture)[0], ["modality LUT"]
     if picture.slope is None or picture.intercept is None:
         return stored, []
     if not (np.isfinite(picture.slope) and np.isfinite(picture.intercept) and picture.slope != 0):
@@ -125,13 +125,27 @@ def _modality(stored: NDArray[Any], picture: Slice, dataset: Any) -> tuple[NDArr
     return scaled, [f"rescale by {picture.slope:g} and {picture.intercept:g}"]
 
 
-def _by_pydicom(name: str, array: NDArray[Any], dataset: Any, picture: Slice) -> NDArray[Any]:  # noqa: ANN401
-    from pydicom import pixels
+def _look_up(sequence: Any, values: NDArray[Any], picture: Slice) -> tuple[NDArray[np.float64], int]:  # noqa: ANN401
+    """Send whole values through the first table of a LUT sequence (PS3.3 C.11.1.1.1); also its greatest output.
 
+    Own code, since pydicom reads modality tables of 8 and 16 bits only.
+    """
     try:
-        return np.asarray(getattr(pixels, name)(array, dataset))
+        table = sequence.value[0]
+        count, first, bits = (int(v) for v in table[0x00283002].value)
+        data = table[0x00283006].value
+        count = count or 65_536  # the element holds 16 bits
+        if isinstance(data, bytes):
+            data = np.frombuffer(data, "<u2" if len(data) >= 2 * count else "u1")
+        entries = np.asarray(data, dtype=np.float64)[:count]
     except Exception as error:  # tables are damaged in many ways
         raise InputError(f"A look-up table of {picture.name} is damaged: export the image again.") from error
+    if len(entries) < count or not 8 <= bits <= 16:
+        raise InputError(f"A look-up table of {picture.name} is too short or has {bits} bits: export the image again.")
+    if first > 32_767 and float(values.min()) < 0:
+        first -= 65_536  # stored unsigned beside signed pixels
+    index = np.clip(np.rint(values).astype(np.int64) - first, 0, count - 1)
+    return entries[index], 2**bits - 1
 
 
 def _display(
@@ -142,9 +156,7 @@ def _display(
 ) -> tuple[NDArray[np.float64], str, list[Finding]]:
     """VOI LUT, window or stretch to [0, 1]."""
     if _VOI_LUT in dataset and len(dataset[_VOI_LUT].value):
-        whole = values if values.dtype.kind in "iu" else np.rint(values).astype(np.int32)
-        table = _by_pydicom("apply_voi", whole, dataset, picture)
-        top = 2 ** int(dataset[_VOI_LUT].value[0][0x00283002].value[2]) - 1
+        table, top = _look_up(dataset[_VOI_LUT], values, picture)
         return np.clip(table / top, 0, 1), "VOI LUT", []
     window = _window(dataset)
     if window is not None:

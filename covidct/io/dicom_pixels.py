@@ -284,7 +284,9 @@ def decode_frames(slices: Sequence[Slice], *, raw: bool = True) -> Iterator[NDAr
             yield np.require(array, array.dtype.newbyteorder("="), ["C", "W"])
     except InputError:
         raise
-    except Exception as error:  # decoders raise what they like on damaged streams
+    except (GeneratorExit, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # decoders raise what they like on damaged streams, Rust ones even BaseException
         raise InputError(
             f"The pixels of {first.name} cannot be decoded: the file is damaged or of a rare form, copy it again."
         ) from error

@@ -8,7 +8,7 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
-from pydicom.pixels import apply_modality_lut, apply_voi_lut
+from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 from pydicom.uid import JPEG2000Lossless
 
 from covidct.errors import InputError, ModalityError
@@ -42,7 +42,7 @@ def test_window_equals_pydicom(tmp_path: Path, function: str) -> None:
 
 
 def test_monochrome1_is_inverted_last(tmp_path: Path) -> None:
-    window = {"WindowCenter": [1800, 10], "WindowWidth": [1500, 10]}
+    window: dict[str, Any] = {"WindowCenter": [1800, 10], "WindowWidth": [1500, 10]}
     one = read_dicom_image(picture(tmp_path / "1", PhotometricInterpretation="MONOCHROME1", **window))
     two = read_dicom_image(picture(tmp_path / "2", PhotometricInterpretation="MONOCHROME2", **window))
     assert one.array == pytest.approx(1 - two.array, abs=1e-6)
@@ -61,7 +61,7 @@ def table(values: NDArray[Any], first: int, bits: int) -> Dataset:
 def test_tables_equal_pydicom(tmp_path: Path) -> None:
     curve = np.rint(np.linspace(0, 1, 4096) ** 2 * 4095)
     voi = np.rint(np.linspace(0, 1, 4096) ** 0.5 * 1023)
-    path = picture(tmp_path, ModalityLUTSequence=[table(curve, 0, 12)], VOILUTSequence=[table(voi, 0, 10)])
+    path = picture(tmp_path, ModalityLUTSequence=[table(curve, 0, 16)], VOILUTSequence=[table(voi, 0, 10)])
     image = read_dicom_image(path)
     dataset = pydicom.dcmread(path)
     wanted = apply_voi_lut(apply_modality_lut(dataset.pixel_array, dataset), dataset) / 1023
@@ -146,8 +146,8 @@ def test_real_pairs(real_data: Path) -> None:
     assert one.array == pytest.approx(1 - two.array, abs=1e-6)
     assert (two.modality, two.spacing) == ("CR", (0.168, 0.168))
     for plain, packed in (("693_UNCR", "693_J2KR"), ("693_UNCI", "693_J2KI")):
-        images = [read_dicom_image(folder / "valid" / f"{name}.dcm").array for name in (plain, packed)]
-        assert np.array_equal(*images)
-    plain = read_dicom_image(folder / "valid" / "MR_small.dcm").array
+        first, second = (read_dicom_image(folder / "valid" / f"{name}.dcm").array for name in (plain, packed))
+        assert np.array_equal(first, second)
+    small = read_dicom_image(folder / "valid" / "MR_small.dcm").array
     for form in ("RLE", "bigendian", "implicit", "jp2klossless", "jpeg_ls_lossless", "padded"):
-        assert np.array_equal(read_dicom_image(folder / "valid" / f"MR_small_{form}.dcm").array, plain)
+        assert np.array_equal(read_dicom_image(folder / "valid" / f"MR_small_{form}.dcm").array, small)
