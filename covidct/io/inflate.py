@@ -1,4 +1,4 @@
-"""Read a gzip stream straight into memory that is there already, and never more than asked for."""
+"""Read gzip and zlib streams straight into memory that is there already, and never more than asked for."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ except ImportError:
 
 __all__ = ("Inflater",)
 
+_EITHER = 32 + 15  # zlib.h: 15 bits of window, + 32: gzip or zlib wrapper, with its checksum
 _INPUT = 1 << 18  # compressed bytes taken at a time
 _OUTPUT = 1 << 22  # most bytes unfolded at a time, whatever the stream claims
 
 
 class Inflater:
-    """A gzip stream, of one or several members, that is read forwards once.
+    """A gzip or zlib stream, of one or several members, that is read forwards once.
 
     Python's ``gzip`` unfolds 8 KiB at a time and joins the parts; this fills the caller's buffer.
     """
@@ -30,7 +31,7 @@ class Inflater:
     def __init__(self, raw: BinaryIO) -> None:
         """Start at the present place of ``raw``."""
         self._raw = raw
-        self._decoder = _zlib.decompressobj(31)  # 15 bits of window, + 16: gzip wrapper and its checksum
+        self._decoder = _zlib.decompressobj(_EITHER)
         self._more = b""
 
     def read(self, count: int) -> bytes:
@@ -57,7 +58,7 @@ class Inflater:
                 view[filled : filled + len(part)] = part
                 filled += len(part)
         except (_zlib.error, zlib.error) as error:
-            raise InputError(f"The gzip stream is damaged ({error}): copy the file again.") from error
+            raise InputError(f"The compressed stream is damaged ({error}): copy the file again.") from error
         return filled
 
     def _unfold(self, most: int) -> bytes | None:
@@ -66,11 +67,11 @@ class Inflater:
             rest = (self._decoder.unused_data or self._raw.read(_INPUT)).lstrip(b"\0")  # zero padding is legal
             if not rest:
                 return None
-            self._decoder = _zlib.decompressobj(31)
+            self._decoder = _zlib.decompressobj(_EITHER)
             self._more = rest
         data = self._more or self._decoder.unconsumed_tail or self._raw.read(_INPUT)
         self._more = b""
-        if not data:
-            raise InputError("The gzip stream ends too early: copy the file again.")
         part: bytes = self._decoder.decompress(data, most)
+        if not (data or part or self._decoder.eof):
+            raise InputError("The compressed stream ends too early: copy the file again.")
         return part

@@ -1,8 +1,10 @@
-"""NRRD and MetaImage through SimpleITK, after the header has been checked."""
+"""Read NRRD and MetaImage: SimpleITK reads the geometry, the voxels come in one pass into one array.
+
+ITK's MetaImage reader fills what a damaged file lacks with zeros and only prints a line about it; hence the own pass.
+"""
 
 from __future__ import annotations
 
-import math
 import re
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +16,10 @@ from covidct.errors import GeometryError, InputError
 from covidct.io.affine import check_affine, settle_grid, spacing_of
 from covidct.io.faults import check_on_fault, settle
 from covidct.io.hu import rescale, settle_intensity
+from covidct.io.inflate import Inflater
 from covidct.io.info import SeriesInfo
 from covidct.io.itk_header import ItkHeader, read_itk_header
+from covidct.io.voxels import opened, read_voxels
 from covidct.volume import Finding, Source, Volume
 
 if TYPE_CHECKING:
@@ -49,14 +53,11 @@ def read_itk(path: str | os.PathLike[str], *, on_fault: OnFault = "error") -> Vo
         InputError: for a damaged file, another number of axes, colour, or values that are not HU.
     """
     check_on_fault(on_fault)
-    header, image = _open(Path(path), pixels=True)
-    affine = _affine(image, header)
+    header = read_itk_header(Path(path))
+    affine = _affine(Path(path), header)
     stated = _orientation(header, on_fault)
-    array, stored = _array(image, header)
-    del image
-    grid = settle_grid(rescale(array), affine, on_fault=on_fault)
-    del array
-    values, intensity, findings = settle_intensity(grid.array, stored=stored, on_fault=on_fault)
+    grid = settle_grid(rescale(_voxels(header)), affine, on_fault=on_fault)
+    values, intensity, findings = settle_intensity(grid.array, stored=header.dtype, on_fault=on_fault)
     return Volume(
         array=values,
         affine=grid.affine,
@@ -79,9 +80,9 @@ def read_itk_voxels(path: str | os.PathLike[str]) -> tuple[NDArray[Any], NDArray
     Raises:
         InputError: for a damaged file, or one that does not state its geometry.
     """
-    header, image = _open(Path(path), pixels=True)
+    header = read_itk_header(Path(path))
     _orientation(header, "error")
-    return _array(image, header)[0], _affine(image, header)
+    return _voxels(header), _affine(Path(path), header)
 
 
 def itk_info(path: str | os.PathLike[str]) -> SeriesInfo:
@@ -93,36 +94,41 @@ def itk_info(path: str | os.PathLike[str]) -> SeriesInfo:
     Raises:
         InputError: when the header is damaged.
     """
-    header, image = _open(Path(path), pixels=False)
-    affine = _affine(image, header)
+    header = read_itk_header(Path(path))
+    affine = _affine(Path(path), header)
     findings = (*_orientation(header, "warn"), *check_affine(affine, on_fault="warn"))
     i, j, k = spacing_of(affine).tolist()
     return SeriesInfo("", header.format, "", header.shape, (k, j, i), (Path(path),), findings)
 
 
-def _open(path: Path, *, pixels: bool) -> tuple[ItkHeader, Any]:
-    """The checked header and SimpleITK's image, or its reader where the pixels are not wanted."""
-    sitk = simple_itk()
-    header = read_itk_header(path)
-    reader = sitk.ImageFileReader()
+def _voxels(header: ItkHeader) -> NDArray[Any]:
+    """The stored values (k, j, i) in an array of their own."""
+    with opened(header.data) as raw:
+        raw.seek(header.offset)
+        stream = Inflater(raw) if header.compressed else raw
+        return read_voxels(stream, header.shape, header.dtype)
+
+
+def _affine(path: Path, header: ItkHeader) -> NDArray[np.float64]:
+    """Voxel (i, j, k) to LPS mm, as ITK reads it."""
+    reader = simple_itk().ImageFileReader()
     reader.SetFileName(str(path))
-    reader.SetImageIO(_READERS[header.format])  # by content, lest another format's reader takes the file
+    reader.SetImageIO(_READERS[header.format])  # lest another format's reader takes the file
     try:
         with _quiet():
             reader.ReadImageInformation()
-            _check_agreement(reader, header, path)
-            return header, reader.Execute() if pixels else reader
     except RuntimeError as error:
         raise InputError(f"The file {path.name!r} cannot be read ({_reason(error)}): export it again.") from error
-    except MemoryError as error:
-        raise InputError(f"The file {path.name!r} does not fit into the memory of this machine.") from error
-
-
-def _check_agreement(reader: Any, header: ItkHeader, path: Path) -> None:  # noqa: ANN401 - SimpleITK has no types
-    """What ITK is about to allocate must be what was checked."""
-    same = math.prod(reader.GetSize()) == math.prod(header.shape) and reader.GetSize()[:3] == header.shape[::-1]
-    if not same or reader.GetNumberOfComponents() != 1:
+    if reader.GetSize()[:3] != header.shape[::-1] or reader.GetNumberOfComponents() != 1:
         raise InputError(f"The header of {path.name!r} contradicts itself about its size: export the file again.")
+    axes = len(reader.GetSize())
+    direction = np.asarray(reader.GetDirection(), dtype=np.float64).reshape(axes, axes)[:3, :3]
+    affine = np.eye(4)
+    affine[:3, :3] = direction * np.asarray(reader.GetSpacing()[:3])
+    affine[:3, 3] = reader.GetOrigin()[:3]
+    if not np.isfinite(affine).all():
+        raise GeometryError(f"The geometry of the {header.format} header holds numbers that are not finite.")
+    return affine
 
 
 def simple_itk() -> Any:  # noqa: ANN401 - it has no types
@@ -149,25 +155,6 @@ def _reason(error: Exception) -> str:
     text = re.split(r"ERROR:|error:", " ".join(str(error).split()))[-1]
     text = re.sub(r"\w+\(0x[0-9a-f]+\):|(/[\w.+-]+)+", "", text).strip(" .:")
     return text[:160] or "ITK gives no reason"
-
-
-def _array(image: Any, header: ItkHeader) -> tuple[NDArray[Any], np.dtype[Any]]:  # noqa: ANN401 - SimpleITK has no types
-    """A copy of the voxels (k, j, i), and the dtype in the file."""
-    sitk = simple_itk()
-    array: NDArray[Any] = np.array(sitk.GetArrayViewFromImage(image)).reshape(header.shape)
-    return array, array.dtype
-
-
-def _affine(image: Any, header: ItkHeader) -> NDArray[np.float64]:  # noqa: ANN401 - SimpleITK has no types
-    """Voxel (i, j, k) to LPS mm, from an image or from a reader that has read the header."""
-    axes = len(image.GetSize())
-    direction = np.asarray(image.GetDirection(), dtype=np.float64).reshape(axes, axes)[:3, :3]
-    affine = np.eye(4)
-    affine[:3, :3] = direction * np.asarray(image.GetSpacing()[:3])
-    affine[:3, 3] = image.GetOrigin()[:3]
-    if not np.isfinite(affine).all():
-        raise GeometryError(f"The geometry of the {header.format} header holds numbers that are not finite.")
-    return affine
 
 
 def _orientation(header: ItkHeader, on_fault: OnFault) -> tuple[Finding, ...]:

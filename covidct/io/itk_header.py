@@ -1,11 +1,14 @@
-"""The text headers of NRRD and MetaImage, as far as they must be checked before ITK may allocate what they claim."""
+"""The text headers of NRRD and MetaImage: where the voxels are and of what kind. Their geometry is left to ITK."""
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from covidct.errors import InputError
 from covidct.io.limits import check_size
@@ -17,39 +20,54 @@ __all__ = ("ItkHeader", "read_itk_header")
 
 _LONGEST = 1 << 20  # bytes of a header; beyond, the file is not of this format
 
-_NRRD_BYTES = {
-    1: "signed char, int8, int8_t, uchar, unsigned char, uint8, uint8_t",
-    2: "short, short int, signed short, signed short int, int16, int16_t, ushort, unsigned short, unsigned short int, "
-    "uint16, uint16_t",
-    4: "int, signed int, int32, int32_t, uint, unsigned int, uint32, uint32_t, float",
-    8: "longlong, long long, long long int, signed long long, signed long long int, int64, int64_t, ulonglong, "
-    "unsigned long long, unsigned long long int, uint64, uint64_t, double",
+_NRRD_NAMES = {  # the NRRD format definition, "type"
+    "i1": "signed char, int8, int8_t",
+    "u1": "uchar, unsigned char, uint8, uint8_t",
+    "i2": "short, short int, signed short, signed short int, int16, int16_t",
+    "u2": "ushort, unsigned short, unsigned short int, uint16, uint16_t",
+    "i4": "int, signed int, int32, int32_t",
+    "u4": "uint, unsigned int, uint32, uint32_t",
+    "i8": "longlong, long long, long long int, signed long long, signed long long int, int64, int64_t",
+    "u8": "ulonglong, unsigned long long, unsigned long long int, uint64, uint64_t",
+    "f4": "float",
+    "f8": "double",
 }
-_NRRD_TYPES = {name: size for size, names in _NRRD_BYTES.items() for name in names.split(", ")}
-_META_TYPES = {"char": 1, "short": 2, "int": 4, "float": 4, "long": 8, "long_long": 8, "double": 8}
+_NRRD_TYPES = {name: code for code, names in _NRRD_NAMES.items() for name in names.split(", ")}
+_META_TYPES = {
+    **{"char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4"},
+    **{"long_long": "i8", "ulong_long": "u8", "float": "f4", "double": "f8"},
+}
 _NRRD_SPACES = {"lps", "ras", "las", "left-posterior-superior", "right-anterior-superior", "left-anterior-superior"}
 _META_DIRECTIONS = ("transformmatrix", "rotation", "orientation")
 
 
 @dataclass(frozen=True, slots=True)
 class ItkHeader:
-    """What was read from the header itself; geometry is left to ITK.
+    """What the header says about the voxels.
 
     Attributes:
         format: ``"nrrd"`` or ``"metaimage"``.
         shape: voxels along (k, j, i).
+        dtype: type of the stored values, with its byte order.
+        data: the file that holds them.
+        offset: place of the first one, or of the compressed stream, in bytes.
+        compressed: whether they are a gzip or zlib stream.
         oriented: whether the header says how the axes lie in the body.
     """
 
     format: str
     shape: tuple[int, int, int]
+    dtype: np.dtype[Any]
+    data: Path
+    offset: int
+    compressed: bool
     oriented: bool
 
 
 def read_itk_header(path: Path) -> ItkHeader:
     """Read and check the header of a ``.nrrd``, ``.nhdr``, ``.mha`` or ``.mhd`` file.
 
-    Voxels may lie in the file itself or in one other file of the same folder, plain or gzipped.
+    Voxels may lie in the file itself or in one other file of the same folder, plain or compressed by zlib.
 
     Args:
         path: the file.
@@ -65,7 +83,7 @@ def read_itk_header(path: Path) -> ItkHeader:
         return _nrrd(path, block) if nrrd else _meta(path, block)
     except OSError as error:
         raise InputError(f"The file {path.name!r} cannot be read: {error.strerror or error}.") from error
-    except (KeyError, ValueError, OverflowError) as error:
+    except (KeyError, ValueError, OverflowError, IndexError) as error:
         if isinstance(error, InputError):
             raise
         kind = "NRRD" if nrrd else "MetaImage"
@@ -79,19 +97,25 @@ def _nrrd(path: Path, block: bytes) -> ItkHeader:
         raise InputError(f"The file {path.name!r} is not NRRD: its first line is another.")
     pairs = (line.partition(": ") for line in text.splitlines()[1:] if not line.startswith("#"))
     fields = {name.strip().lower(): value.strip() for name, separator, value in pairs if separator}
-    sizes = [int(n) for n in fields["sizes"].split()]
-    kind = fields["type"].lower()
+    kind, encoding = fields["type"].lower(), fields["encoding"].lower()
     if kind not in _NRRD_TYPES:
         raise InputError(f"The NRRD type {kind!r} in {path.name!r} is not a number: a scan has one number per voxel.")
-    encoding = fields["encoding"].lower()
-    if encoding not in ("raw", "gzip", "gz"):
+    if encoding not in ("raw", "gzip", "gz") or fields.get("line skip", "0") != "0":
         raise InputError(f"The NRRD encoding {encoding!r} of {path.name!r} is not read here: save it as raw or gzip.")
-    shape = _three(sizes, path)
-    data = fields.get("data file", fields.get("datafile"))
-    held = _held(path, end.end() if end else len(block), data)
-    check_size(shape, _NRRD_TYPES[kind], held=held, compressed=encoding != "raw")
+    code = _NRRD_TYPES[kind]
+    dtype = np.dtype(("<" if code[1] == "1" or fields["endian"].lower() == "little" else ">") + code)
     oriented = fields.get("space", "").lower() in _NRRD_SPACES and "space directions" in fields
-    return ItkHeader("nrrd", shape, oriented)
+    return _header(
+        path,
+        "nrrd",
+        [int(n) for n in fields["sizes"].split()],
+        dtype,
+        data=fields.get("data file", fields.get("datafile")),
+        start=end.end() if end else len(block),
+        skip=int(fields.get("byte skip", "0")),
+        compressed=encoding != "raw",
+        oriented=oriented,
+    )
 
 
 def _meta(path: Path, block: bytes) -> ItkHeader:
@@ -102,21 +126,52 @@ def _meta(path: Path, block: bytes) -> ItkHeader:
     fields = {name.strip().lower(): value.strip() for name, separator, value in pairs if separator}
     kind = fields["elementtype"].lower().removeprefix("met_")
     channels = int(fields.get("elementnumberofchannels", "1"))
-    if kind.removeprefix("u") not in _META_TYPES or channels != 1:
-        raise InputError(f"{path.name!r} holds {channels} x {kind!r} per voxel: a scan has one number.")
-    shape = _three([int(n) for n in fields["dimsize"].split()], path)
-    if int(fields["ndims"]) != len(fields["dimsize"].split()):
-        raise InputError(f"The MetaImage header of {path.name!r} contradicts itself in NDims and DimSize.")
+    if kind not in _META_TYPES or channels != 1 or _states(fields, "binarydata", "f"):
+        raise InputError(f"{path.name!r} holds {channels} x {kind!r} per voxel: a scan has one number, in binary form.")
+    big = _states(fields, "binarydatabyteordermsb", "t") or _states(fields, "elementbyteordermsb", "t")
     data = fields["elementdatafile"]
-    held = _held(path, end.end(), None if data.upper() == "LOCAL" else data)
-    compressed = _is_true(fields, "compresseddata")
-    check_size(shape, _META_TYPES[kind.removeprefix("u")], held=held, compressed=compressed)
-    oriented = any(name in fields for name in _META_DIRECTIONS) and "elementspacing" in fields
-    return ItkHeader("metaimage", shape, oriented)
+    return _header(
+        path,
+        "metaimage",
+        [int(n) for n in fields["dimsize"].split()],
+        np.dtype((">" if big else "<") + _META_TYPES[kind]),
+        data=None if data.upper() == "LOCAL" else data,
+        start=end.end(),
+        skip=int(fields.get("headersize", "0")),
+        compressed=_states(fields, "compresseddata", "t"),
+        oriented=any(name in fields for name in _META_DIRECTIONS) and "elementspacing" in fields,
+    )
 
 
-def _is_true(fields: Mapping[str, str], name: str) -> bool:
-    return fields.get(name, "").lower() in ("true", "t", "1")
+def _states(fields: Mapping[str, str], name: str, letter: str) -> bool:
+    """Whether a yes-or-no field is there and begins with a letter, ``t`` for True or ``f`` for False."""
+    return fields.get(name, "").lower().startswith(letter)
+
+
+def _header(
+    path: Path,
+    kind: str,
+    sizes: list[int],
+    dtype: np.dtype[Any],
+    *,
+    data: str | None,
+    start: int,
+    skip: int,
+    compressed: bool,
+    oriented: bool,
+) -> ItkHeader:
+    """Put together what both formats say in their own words, and check it against the file."""
+    shape = _three(sizes, path)
+    file, offset = (path, start) if data is None else (_beside(path, data), 0)
+    held = file.stat().st_size
+    if skip == -1 and not compressed:  # both formats: the voxels are the end of the file
+        offset = held - math.prod(shape) * dtype.itemsize
+    elif skip > 0:
+        offset += skip
+    elif skip < 0:
+        raise InputError(f"The header of {path.name!r} skips {skip} bytes: export the file again.")
+    check_size(shape, dtype.itemsize, held=max(0, held - max(0, offset)), compressed=compressed)
+    return ItkHeader(kind, shape, dtype, file, offset, compressed, oriented)
 
 
 def _three(sizes: list[int], path: Path) -> tuple[int, int, int]:
@@ -127,16 +182,14 @@ def _three(sizes: list[int], path: Path) -> tuple[int, int, int]:
     return sizes[2], sizes[1], sizes[0]
 
 
-def _held(path: Path, start: int, data: str | None) -> int:
-    """Bytes that are there for the voxels."""
-    if data is None:
-        return path.stat().st_size - start
+def _beside(path: Path, data: str) -> Path:
+    """The one data file that a header may name: in its own folder."""
     if Path(data).name != data or data.upper().startswith("LIST") or "%" in data:
         raise InputError(
-            f"The header of {path.name!r} names the data file {data!r}: one file in the same folder is allowed."
+            f"The header of {path.name!r} names the data file {data!r}: one in the same folder is allowed."
         )
     if not (path.parent / data).is_file():
         raise InputError(
             f"The header of {path.name!r} names the data file {data!r}, which is not beside it: copy both."
         )
-    return (path.parent / data).stat().st_size
+    return path.parent / data

@@ -36,7 +36,8 @@ def read_mask(
 
     NIfTI, NRRD and MetaImage masks carry their place: one on another voxel grid (a mask of 1.5 mm for a scan of
     0.7 mm) is taken by the nearest voxel as long as both grids cover the same part of space, within one voxel of
-    the coarser one along each axis. A folder of pictures carries none: it must have the voxels of the scan as stored, in the order of names.
+    the coarser one along each axis. A folder of pictures carries none: it must have the voxels of the scan as
+    stored, in the order of names.
 
     Args:
         path: a mask file, or a folder of PNG, JPEG or TIFF slices.

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from covidct.errors import InputError
 from covidct.io.affine import check_affine, settle_grid, spacing_of
 from covidct.io.faults import check_on_fault
 from covidct.io.hu import rescale, settle_intensity
@@ -17,19 +13,18 @@ from covidct.io.inflate import Inflater
 from covidct.io.info import SeriesInfo
 from covidct.io.limits import check_size
 from covidct.io.nifti_header import HEADER_BYTES, NiftiHeader, parse_header
+from covidct.io.voxels import opened, read_voxels
 from covidct.volume import Source, Volume
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from io import BufferedReader
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from covidct.io.faults import OnFault
 
 __all__ = ("nifti_info", "read_nifti", "read_nifti_header", "read_nifti_voxels")
-
-_SLACK = 1 << 20  # bytes that may stand behind the voxels; more means that the header does not belong to the data
 
 
 def read_nifti(path: str | os.PathLike[str], *, on_fault: OnFault = "error") -> Volume:
@@ -53,7 +48,7 @@ def read_nifti(path: str | os.PathLike[str], *, on_fault: OnFault = "error") -> 
         InputError: for a damaged file, more than three axes, colour or complex values, or values that are not HU.
     """
     check_on_fault(on_fault)
-    with _opened(path) as raw:
+    with opened(path) as raw:
         header, stored = _read(raw, on_fault=on_fault)
     grid = settle_grid(rescale(stored, header.slope, header.intercept), header.affine, on_fault=on_fault)
     del stored
@@ -80,7 +75,7 @@ def read_nifti_voxels(path: str | os.PathLike[str]) -> tuple[NDArray[Any], NDArr
     Raises:
         InputError: for a damaged file.
     """
-    with _opened(path) as raw:
+    with opened(path) as raw:
         header, stored = _read(raw, on_fault="error")
     if header.slope == 1 and header.intercept == 0:
         return stored, header.affine
@@ -112,21 +107,9 @@ def read_nifti_header(path: str | os.PathLike[str], *, on_fault: OnFault = "erro
     Raises:
         InputError: when the header is damaged.
     """
-    with _opened(path) as raw:
+    with opened(path) as raw:
         stream = Inflater(raw) if _is_gzip(raw) else raw
         return parse_header(stream.read(HEADER_BYTES), on_fault=on_fault)
-
-
-@contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[BufferedReader]:
-    """Open exactly this file; what the system says becomes one sentence."""
-    try:
-        with Path(path).open("rb") as raw:
-            yield raw
-    except OSError as error:
-        raise InputError(f"The file {Path(path).name!r} cannot be read: {error.strerror or error}.") from error
-    except MemoryError as error:
-        raise InputError(f"The file {Path(path).name!r} does not fit into the memory of this machine.") from error
 
 
 def _is_gzip(raw: BufferedReader) -> bool:
@@ -148,13 +131,4 @@ def _read(raw: BufferedReader, *, on_fault: OnFault) -> tuple[NiftiHeader, NDArr
     start = block[header.offset :]  # an offset of 352 lies within the bytes that a NIfTI-2 header would have
     if header.offset > len(block):
         stream.read(header.offset - len(block))
-    stored = np.empty(header.shape, dtype=header.dtype)  # costs no memory before the bytes arrive
-    view = stored.reshape(-1).view(np.uint8).data
-    head = min(len(start), len(view))
-    view[:head] = start[:head]
-    count = head + stream.readinto(view[head:])
-    if count < len(view):
-        raise InputError(f"The file ends too early: {len(view):,} bytes of voxels were expected, {count:,} are there.")
-    if len(stream.read(_SLACK)) == _SLACK:  # for gzip this also checks the checksum at the end
-        raise InputError("The file holds more than its header declares: the header is damaged, export it again.")
-    return header, stored
+    return header, read_voxels(stream, header.shape, header.dtype, start=start)
