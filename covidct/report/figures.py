@@ -126,12 +126,12 @@ def strip_chart(scans: Sequence[ScanResult], name: str, rows: Sequence[tuple[str
         rows: (title, colour, scans) from top to bottom.
     """
     count = len(rows)
-    frame = Frame(width=640, height=60 + 66 * count, y=(0, count), margin=(8, 6, 10, 54))
+    frame = Frame(width=640, height=60 + 78 * count, y=(0, count), margin=(8, 6, 10, 54))
     place = {scan.id: jitter(number) for number, scan in enumerate(scans)}
     dots = [
         Dot(
             frame.at_x(scan.probabilities[name]),
-            frame.at_y(count - row - 0.62 + 0.5 * place[scan.id]),
+            frame.at_y(count - row - 0.66 + 0.46 * place[scan.id]),
             4,
             colour,
             f"{scan.id}: {scan.probabilities[name]:.3f}",

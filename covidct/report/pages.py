@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -20,6 +21,8 @@ __all__ = ("CONTENT_POLICY", "local_link", "write_page")
 CONTENT_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 """Content security policy of every page: no script, no request; pictures and style stand in the page itself."""
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # HTML has no place for them
+
 
 def write_page(template: str, path: str | os.PathLike[str], /, **context: object) -> None:
     """Render a template of this package and write it in one piece.
@@ -31,8 +34,8 @@ def write_page(template: str, path: str | os.PathLike[str], /, **context: object
         path: the HTML file to write.
         context: what the template shows.
     """
-    text = _environment().get_template(template).render(context)
-    atomic_write_text(path, "\n".join(line for line in text.splitlines() if line.strip()) + "\n")
+    text = _CONTROL.sub("", _environment().get_template(template).render(context))
+    atomic_write_text(path, "\n".join(line for line in text.split("\n") if line.strip()) + "\n")
 
 
 def local_link(target: str) -> str:

@@ -51,9 +51,8 @@ def pictures(preview: Preview, *, limit: int | None = None) -> list[Picture]:
         limit: at most this many, evenly spread; None takes all.
     """
     count = len(preview.slices)
-    chosen = range(count)
-    if limit is not None and count > limit:
-        chosen = np.unique(np.linspace(0, count - 1, limit + 2)[1:-1].round().astype(int)).tolist()
+    shown = count if limit is None else min(limit, count)
+    chosen = [(2 * number + 1) * count // (2 * shown) for number in range(shown)]  # the middles of equal parts
     heaviest = 0.0 if preview.weights is None else float(np.nan_to_num(preview.weights).max())
     return [_picture(preview, number, heaviest) for number in chosen]
 

@@ -1,0 +1,75 @@
+"""The page of one scan."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from covidct.report import write_scan_page
+from covidct.result import ScanResult
+from tests.report.page import Page
+from tests.report.samples import RUN, failed, preview, scan
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_everything_known_is_told(tmp_path: Path) -> None:
+    write_scan_page(scan(1, [0.1, 0.2, 0.7], "cap"), RUN, tmp_path / "scan.html", back="../cohort.html")
+    page = Page(tmp_path / "scan.html")
+    for text in (
+        "COVID-19 70.0 %",
+        "Other pneumonia20.0 %",
+        "wrong",
+        "90 slices of 500 \N{MULTIPLICATION SIGN} 512 pixels, 2.5 mm apart",
+        "0.71 \N{MULTIPLICATION SIGN} 0.7 mm",
+        "Read from DICOM.",
+        "The file names are not in order.",
+        "2710 ml",
+        "210 ms",
+        "2.7 s",
+        "-1250, 250",
+    ):
+        assert text in page.text, text
+    assert page.all("a", href="./../cohort.html")
+
+
+def test_dots_of_the_score_curve_lead_to_their_slices(tmp_path: Path) -> None:
+    write_scan_page(scan(1, [0.1, 0.2, 0.7]), RUN, tmp_path / "scan.html")
+    page = Page(tmp_path / "scan.html")
+    for index in (10, 11, 12):
+        assert page.all("a", href=f"#slice-{index}")
+        assert page.all("figure", id_=f"slice-{index}")
+
+
+def test_a_failed_scan_says_why(tmp_path: Path) -> None:
+    write_scan_page(failed(1, "The series has 2 slices."), RUN, tmp_path / "scan.html")
+    page = Page(tmp_path / "scan.html")
+    assert "The series has 2 slices." in page.text
+    assert not page.all("img")
+
+
+@pytest.mark.parametrize(
+    "bare",
+    [
+        ScanResult(id="x", status="done", probabilities={"a": 1.0, "b": 0.0}, predicted="a"),
+        scan(1, [0.1, 0.2, 0.7], slice_scores=(float("nan"),) * 5, preview=preview(weights=False)),
+        scan(1, [0.1, 0.2, 0.7], geometry={"shape": [8, 9, 9], "spacing": [float("nan")] * 3}, slice_scores=(0.5,)),
+        scan(
+            1,
+            [0.1, 0.2, 0.7],
+            lungs_ml={"right": float("nan"), "left": 1.0},
+            slice_scores=(-3.0, 9.0, float("nan"), 2.0),
+        ),
+        scan(1, [0.1, 0.2, 0.7], geometry={"shape": [512, 512], "spacing": [0.2, 0.2]}, preview=preview(0)),
+    ],
+    ids=["bare", "no weights", "no spacing", "odd figures", "picture"],
+)
+def test_what_is_missing_is_left_out(bare: ScanResult, tmp_path: Path) -> None:
+    write_scan_page(bare, {}, tmp_path / "scan.html")
+    page = Page(tmp_path / "scan.html")
+    words = page.text.lower().replace("predominant", "").split()
+    assert "nan" not in words
+    assert "none" not in words
+    assert not page.all("img", class_="weights") or bare.preview is not None
