@@ -1,6 +1,7 @@
 from .geometry import isotropic_cube as isotropic_cube
 from .geometry import resample_mask as resample_mask
 from .intensity import window_hu as window_hu
+from .lungs import segment_lungs as segment_lungs
 from .pooling import mask_weighted_gap as mask_weighted_gap
 from .pooling import mask_weights as mask_weights
 
@@ -9,5 +10,6 @@ __all__ = (
     "mask_weighted_gap",
     "mask_weights",
     "resample_mask",
+    "segment_lungs",
     "window_hu",
 )
