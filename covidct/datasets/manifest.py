@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -88,8 +88,8 @@ class _Manifest(BaseDataset):
             )
         return Raw(
             volume,
-            lung_mask=_volume_mask(row.mask, volume, row),
-            lesion_mask=_volume_mask(row.lesion_mask, volume, row),
+            lung_mask=None if row.mask is None else read_mask(row.mask, like=volume),
+            lesion_mask=None if row.lesion_mask is None else read_mask(row.lesion_mask, like=volume),
             slice_label=self._slice_label(row, volume),
         )
 
@@ -267,13 +267,8 @@ class ManifestCXR(_Manifest):
 _WORDS = {"hu": "Hounsfield units", "unit": "display values in [0, 1]"}
 
 
-def _volume_mask(path: Path | None, volume: Volume, row: Row) -> NDArray[np.uint8] | None:
-    """Read a mask onto the volume's grid."""
-    return None if path is None else _labels(read_mask(path, like=volume), row)
-
-
 def _image_mask(path: Path | None, shape: tuple[int, ...], row: Row) -> NDArray[np.uint8] | None:
-    """Read the mask of a 2-D image: the brighter half is lung, sides are unknown."""
+    """Read the mask of a 2-D image: 8-bit grey with the values 0, 1 and 2, or dark outside and bright inside."""
     if path is None:
         return None
     pixels = read_image(path).array
@@ -282,17 +277,5 @@ def _image_mask(path: Path | None, shape: tuple[int, ...], row: Row) -> NDArray[
         raise ManifestError(
             f"Row {row.number}: the mask has {grey.shape} pixels, the image {tuple(shape)}: give a mask of this image."
         )
-    return _labels(np.rint(grey * 255).astype(np.uint8), row)
-
-
-def _labels(mask: NDArray[np.uint8], row: Row) -> NDArray[np.uint8]:
-    """Values 0, 1 and 2; a mask with one other value (0 and 255) means inside and outside."""
-    values = np.unique(mask)
-    if values[-1] <= 2:
-        return mask
-    inside = values[values > 0]
-    if len(inside) == 1 or mask.max() == 255:
-        return cast("NDArray[np.uint8]", (mask > mask.max() // 2).astype(np.uint8))
-    raise ManifestError(
-        f"Row {row.number}: the mask holds the values {inside[:6].tolist()}: use 0, 1 and 2, or two values only."
-    )
+    labels = np.rint(grey * 255)  # read_image gives shares of 255
+    return np.asarray(labels if labels.max() <= 2 else labels > 127, dtype=np.uint8)

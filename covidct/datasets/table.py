@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,6 @@ import numpy as np
 from covidct.errors import ManifestError, UsageError
 
 if TYPE_CHECKING:
-    import pandas as pd
     from numpy.typing import NDArray
 
     from covidct.datasets.base import Split
@@ -69,17 +69,16 @@ def read_table(path: Path, *, classes: ClassMap) -> tuple[Row, ...]:
         ManifestError: when the table cannot be read, is empty, lacks a column, names a file that does not exist, an
             unknown label or split, one path twice, or one subject in two splits.
     """
-    table = _read(path)
-    missing = [column for column in _NEEDED if column not in table.columns]
+    names, lines = _read(path)
+    missing = [column for column in _NEEDED if column not in names]
     if missing:
         raise ManifestError(
             f"The manifest {path.name} has no column {', '.join(missing)}: the columns path, label and subject are "
             "needed."
         )
-    if table.empty:
+    if not lines:
         raise ManifestError(f"The manifest {path.name} has no rows: list one scan or image per row.")
-    records = table.reindex(columns=list(COLUMNS), fill_value="").to_dict("records")
-    cells = [{str(key): str(value).strip() for key, value in record.items()} for record in records]
+    cells = [{column: line.get(column, "").strip() for column in COLUMNS} for line in lines]
     rows = tuple(_row(number, cell, path, classes) for number, cell in enumerate(cells, start=1))
     _check_files(rows, cells, path)
     _check_unique(rows, path)
@@ -129,22 +128,31 @@ def _slice_class(entry: str, scan_label: int, classes: ClassMap) -> int:
     return classes.label("normal" if entry == "0" else entry)
 
 
-def _read(path: Path) -> pd.DataFrame:
-    """All cells as strings."""
-    import pandas as pd
-
+def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Names of the columns, and the cells as strings."""
     if not path.is_file():
         raise ManifestError(f"The manifest {path} does not exist: give a CSV or Parquet file.")
     try:
         if path.suffix.lower() in {".parquet", ".pq"}:
-            table = pd.read_parquet(path)
-            return table.astype("string").fillna("")
-        return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
-    except (ValueError, OSError) as error:  # pandas' and pyarrow's parser errors are ValueErrors
+            import pandas as pd
+
+            frame = pd.read_parquet(path).astype("string").fillna("")
+            return [str(name) for name in frame.columns], frame.to_dict("records")
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            header, *lines = [line for line in csv.reader(file, skipinitialspace=True) if line] or [[]]
+    except (ValueError, OSError, csv.Error) as error:  # pyarrow's errors are ValueErrors or OSErrors
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ManifestError(
             f"The manifest {path.name} cannot be read as a table ({reason}): give a CSV (UTF-8) or Parquet file."
         ) from error
+    names = [name.strip() for name in header]
+    for number, line in enumerate(lines, start=1):
+        if len(line) != len(names):
+            raise ManifestError(
+                f"The manifest {path.name}, row {number} has {len(line)} cells, the header has {len(names)}: put "
+                "names with commas into quotes."
+            )
+    return names, [dict(zip(names, line, strict=True)) for line in lines]
 
 
 def _row(number: int, cell: dict[str, str], path: Path, classes: ClassMap) -> Row:
