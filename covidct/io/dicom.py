@@ -55,6 +55,10 @@ def dicom_info(path: str | os.PathLike[str]) -> list[SeriesInfo]:
     with open_items(Path(path)) as items:
         found, loose = find_all(items)
         infos = []
+        if loose and not found:
+            nan = float("nan")
+            findings = tuple(fault.finding("error") for fault in loose)
+            infos.append(SeriesInfo("", "dicom", "", (0, 0, 0), (nan, nan, nan), (), findings))
         for index, series in enumerate(found):
             files = tuple(item.path for item in series.items)
             shape = (len(series.slices), *series.slices[0].shape)

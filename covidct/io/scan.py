@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from covidct.errors import InputError
 from covidct.io.faults import check_on_fault
+from covidct.io.info import SeriesInfo
 from covidct.io.raster import IMAGE_SUFFIXES, image_files, raster_info, read_raster_folder
+from covidct.volume import Finding
 
 if TYPE_CHECKING:
     import os
 
     from covidct.io.faults import OnFault
-    from covidct.io.info import SeriesInfo
     from covidct.volume import Volume
 
 __all__ = ("find_series", "read_scan")
@@ -50,7 +51,7 @@ def read_scan(path: str | os.PathLike[str], *, series: str | None = None, on_fau
     pictures = image_files(source)
     from covidct.io.dicom import dicom_info, read_dicom
 
-    if not (found or pictures) or dicom_info(source):
+    if not (found or pictures) or any(info.shape[1] for info in dicom_info(source)):
         return read_dicom(source, series=series, on_fault=on_fault)
     if len(found) == 1:
         return _read_file(found[0], series, on_fault)
@@ -88,9 +89,10 @@ def find_series(path: str | os.PathLike[str]) -> list[SeriesInfo]:
     for file in _volume_files(source):
         try:
             infos.append(_file_info(file))
-        except InputError:
-            if not infos and len(_volume_files(source)) == 1:
-                raise
+        except InputError as error:
+            finding = Finding("unreadable_file", str(error), "refused")
+            nan = float("nan")
+            infos.append(SeriesInfo("", _format(file), "", (0, 0, 0), (nan, nan, nan), (file,), (finding,)))
     folders = sorted({file.parent for file in source.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES})
     for folder in folders:
         infos.append(raster_info(folder))
@@ -98,6 +100,11 @@ def find_series(path: str | os.PathLike[str]) -> list[SeriesInfo]:
 
 
 _FORMATS = "give a DICOM folder, file or zip, NIfTI, NRRD or MetaImage"
+
+
+def _format(path: Path) -> str:
+    name = path.name.lower()
+    return "nifti" if name.endswith(NIFTI) else "nrrd" if name.endswith(ITK[:2]) else "metaimage"
 
 
 def _is_volume_file(path: Path) -> bool:

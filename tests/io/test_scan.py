@@ -1,0 +1,84 @@
+"""One door for every format: which reader a path is sent to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import nibabel
+import numpy as np
+import pytest
+from PIL import Image
+
+from covidct.errors import InputError, UsageError
+from covidct.io import find_series, read_scan
+from tests.fakes.dicom import body, write_series
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HU = body()
+
+
+def write_nifti(path: Path) -> None:
+    image: Any = nibabel.Nifti1Image(HU.T, np.diag([-0.5, -0.75, 2, 1]))  # type: ignore[no-untyped-call]
+    nibabel.save(image, path)
+
+
+def write_pictures(folder: Path) -> None:
+    folder.mkdir()
+    for k in range(4):
+        Image.fromarray(np.full((20, 24), 60 * k, dtype=np.uint8)).save(folder / f"s{k}.png")
+
+
+def test_each_kind_finds_its_reader(tmp_path: Path) -> None:
+    write_series(tmp_path / "dicom", HU)
+    (tmp_path / "nifti").mkdir()
+    write_nifti(tmp_path / "nifti" / "a.nii.gz")
+    write_pictures(tmp_path / "png")
+    assert np.array_equal(read_scan(tmp_path / "dicom").array, HU)
+    for path in (tmp_path / "nifti", tmp_path / "nifti" / "a.nii.gz"):
+        volume = read_scan(path)
+        assert np.array_equal(volume.array, HU)
+        assert volume.spacing == pytest.approx((2.0, 0.75, 0.5))
+    assert read_scan(tmp_path / "png").intensity == "unit"
+    assert [info.format for info in find_series(tmp_path)] == ["dicom", "nifti", "raster"]
+    assert [info.format for info in find_series(tmp_path / "nifti" / "a.nii.gz")] == ["nifti"]
+
+
+def test_dicom_goes_before_pictures_beside_it(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "scan")
+    write_series(tmp_path / "scan", HU)
+    assert np.array_equal(read_scan(tmp_path / "scan").array, HU)
+
+
+def test_several_volume_files_are_refused(tmp_path: Path) -> None:
+    for name in ("a.nii", "b.nii.gz"):
+        write_nifti(tmp_path / name)
+    with pytest.raises(InputError, match="2 scans"):
+        read_scan(tmp_path)
+
+
+def test_refusals(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="on_fault"):
+        read_scan(tmp_path, on_fault="ignore")  # type: ignore[arg-type]
+    for call in (read_scan, find_series):
+        with pytest.raises(InputError, match="no file or folder"):
+            call(tmp_path / "absent")
+    write_pictures(tmp_path / "png")
+    with pytest.raises(InputError, match="single picture"):
+        read_scan(tmp_path / "png" / "s0.png")
+    (tmp_path / "empty").mkdir()
+    assert find_series(tmp_path / "empty") == []
+
+
+def test_damaged_files_are_listed_not_lost(tmp_path: Path) -> None:
+    write_series(tmp_path / "good", HU)
+    (tmp_path / "bad.nii").write_bytes(b"no header")
+    infos = find_series(tmp_path)
+    assert [(info.format, info.shape) for info in infos] == [("dicom", HU.shape), ("nifti", (0, 0, 0))]
+    assert infos[1].findings[0].code == "unreadable_file"
+    (tmp_path / "only").mkdir()
+    (tmp_path / "only" / "x.dcm").write_bytes(bytes(128) + b"DICM" + b"\xff" * 50)
+    assert [info.findings[0].action for info in find_series(tmp_path / "only")] in (["refused"], [])
+    with pytest.raises(InputError):
+        read_scan(tmp_path / "only")
