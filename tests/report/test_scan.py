@@ -47,6 +47,7 @@ def test_a_failed_scan_says_why(tmp_path: Path) -> None:
     write_scan_page(failed(1, "The series has 2 slices."), RUN, tmp_path / "scan.html")
     page = Page(tmp_path / "scan.html")
     assert "The series has 2 slices." in page.text
+    assert "Nothing odd" not in page.text
     assert not page.all("img")
 
 
