@@ -30,7 +30,7 @@ TEST_OBJECT = "A test object, not a disease model."
 Diagnosis = Literal["normal", "cap", "covid"]
 Contrast = Literal["high", "low"]
 
-LOW_CONTRAST = 0.82
+LOW_CONTRAST = 0.85
 """``contrast="low"``: the grey range is compressed about ``PIVOT`` by this factor."""
 PIVOT = 40.0
 """HU that the compression leaves alone: soft tissue."""
@@ -135,5 +135,5 @@ def _loudness(hu: Floats) -> Floats:
 
 def _lower(hu: Floats) -> Floats:
     """Softer kernel and compressed grey range."""
-    soft = np.stack([cv2.GaussianBlur(plane, (0, 0), 0.6) for plane in hu])
+    soft = np.stack([cv2.GaussianBlur(plane, (0, 0), 0.5) for plane in hu])
     return np.asarray(PIVOT + LOW_CONTRAST * (soft - PIVOT), dtype=np.float32)

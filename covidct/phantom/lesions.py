@@ -14,9 +14,13 @@ import numpy as np
 
 from covidct.phantom.grid import CoarseField, Grid
 from covidct.phantom.space import Space
+from covidct.phantom.tubes import Tubes
+from covidct.phantom.vessels import grow_tree
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
     from covidct.phantom.anatomy import Thorax
     from covidct.phantom.grid import Floats, NoiseCube
@@ -40,6 +44,7 @@ class Lesions:
         hu: density of the ground glass.
         effusion: -1 right, 1 left, 0 none: side of a pleural effusion.
         fluid: greatest thickness of the effusion in mm.
+        bronchogram: open bronchi in body coordinates, visible where the lung around them is consolidated.
     """
 
     ggo: CoarseField | None = None
@@ -47,16 +52,17 @@ class Lesions:
     hu: CoarseField | None = None
     effusion: int = 0
     fluid: float = 0.0
+    bronchogram: Tubes | None = None
 
 
 @dataclass(frozen=True)
 class _Chest:
     """The lungs on the coarse grid: flat arrays of the lung voxels."""
 
-    index: np.ndarray  # (N, 3) voxel (d, h, w)
-    place: np.ndarray  # (N, 3) body frame (x, y, z) mm
-    depth: np.ndarray  # (N,) mm below the pleura
-    noise: np.ndarray  # (N,) smooth noise
+    index: NDArray[np.intp]  # (N, 3) voxel (d, h, w)
+    place: Floats  # (N, 3) body frame (x, y, z) mm
+    depth: Floats  # (N,) mm below the pleura
+    noise: Floats  # (N,) smooth noise
 
 
 def draw_lesions(rng: np.random.Generator, thorax: Thorax, diagnosis: str, cube: NoiseCube) -> Lesions:
@@ -71,7 +77,7 @@ def draw_lesions(rng: np.random.Generator, thorax: Thorax, diagnosis: str, cube:
     if diagnosis == "normal":
         return Lesions()
     chest = _chest(thorax, cube, float(rng.uniform(0, 40)))
-    return _covid(rng, chest) if diagnosis == "covid" else _cap(rng, chest)
+    return _covid(rng, chest) if diagnosis == "covid" else _cap(rng, chest, thorax)
 
 
 def _chest(thorax: Thorax, cube: NoiseCube, offset: float) -> _Chest:
@@ -113,7 +119,7 @@ def _ramp(values: Floats, width: float) -> Floats:
     return np.asarray(t * t * (3 - 2 * t), dtype=np.float32)
 
 
-def _pick(rng: np.random.Generator, weights: Floats, count: int) -> np.ndarray:
+def _pick(rng: np.random.Generator, weights: Floats, count: int) -> NDArray[np.intp]:
     """Draw ``count`` indices with the given weights."""
     total = np.cumsum(weights, dtype=np.float64)
     return np.searchsorted(total, rng.uniform(0, total[-1], count))
@@ -150,7 +156,7 @@ def fissure(x: Floats, y: Floats) -> Floats:
     return np.asarray(8 + 0.9 * (y + 4) - 0.0022 * x**2 + 5 * np.sin(x / 17))
 
 
-def _cap(rng: np.random.Generator, chest: _Chest) -> Lesions:
+def _cap(rng: np.random.Generator, chest: _Chest, thorax: Thorax) -> Lesions:
     """One consolidated part of one lobe with a rim of ground glass."""
     x, y, z = chest.place.T
     side = int(rng.choice([-1, 1]))
@@ -167,13 +173,16 @@ def _cap(rng: np.random.Generator, chest: _Chest) -> Lesions:
     solid = _ramp(shape - edge + 0.06, 0.12) * lobe
     rim = _ramp(shape - edge + rng.uniform(0.25, 0.5), 0.3) * lobe
     level = np.full(len(x), rng.uniform(*GGO_HU), dtype=np.float32)
+    hilum = np.array([side * 40.0, 12.0, thorax.patient.carina - 30])
+    served = np.resize(rng.permutation(chest.place[solid > 0.8]), (64, 3)).astype(float)
     wet = rng.random() < 0.35
     return Lesions(
         ggo=_field(chest, rim.astype(np.float32)),
         solid=_field(chest, solid.astype(np.float32)),
         hu=_field(chest, level + 35 * chest.noise, float(np.mean(GGO_HU))),
         effusion=side if wet else 0,
-        fluid=float(rng.uniform(10, 24)) if wet else 0.0,
+        fluid=float(rng.uniform(16, 32)) if wet else 0.0,
+        bronchogram=Tubes.join(grow_tree(hilum, served, leaf_radius=1.0, levels=4, taper=3.5)),
     )
 
 

@@ -64,6 +64,7 @@ class Renderer:
 
         self._soft = paint(thorax.soft)
         self._bone, self._marrow = paint(thorax.bone), paint(thorax.bone.shrunk(1.3))
+        self._bronchogram = None if lesions.bronchogram is None else paint(lesions.bronchogram)
         self._vessels = paint(thorax.lung_vessels)
         self._airway = paint(Tubes.join([thorax.airway, thorax.bronchi]))
         self._lumen = paint(Tubes.join([thorax.airway.shrunk(1.6), thorax.bronchi.shrunk(0.35)]))
@@ -94,6 +95,7 @@ class Renderer:
             share = self._effusion(hu, where, share)
         mask = np.where(share > 0.5, np.where(space.left, np.uint8(2), np.uint8(1)), np.uint8(0))
         lesion = np.zeros(mask.shape, dtype=np.uint8)
+        found = None
         if mask.any():
             parenchyma = self._parenchyma(streaks)
             found = sample_lesions(self._lesions, axes)
@@ -103,6 +105,9 @@ class Renderer:
         _mix(hu, self._vessels.share(where), BLOOD)
         _mix(hu, self._airway.share(where), 35.0)
         _mix(hu, self._lumen.share(where), AIR)
+        if self._bronchogram is not None and found is not None:
+            open_share = self._bronchogram.share(where)
+            _mix(hu, None if open_share is None else open_share * found[1] * share, AIR)
         _mix(hu, self._bone.share(where), CORTEX)
         _mix(hu, self._marrow.share(where), MARROW)
         return Slab(where, hu, mask, lesion)
@@ -164,15 +169,14 @@ class Renderer:
         space = self._space
         angle = np.arange(ANGLES) * (2 * np.pi / ANGLES)
         back = np.clip(np.sin(angle), 0, 1) ** 2
-        rise = np.clip((25 - space.z[where]) / 110, 0, 1)
+        rise = np.clip((25 - space.z[where]) / 90, 0, 1)
         layer = (self._lesions.fluid * rise[:, None] * back).astype(np.float32)
         inner = at_heights(self._thorax.outline.cavity, space.z[where]) - layer
         rest = space.inside_rows(inner, where)
         own = space.left if self._lesions.effusion > 0 else ~space.left
         rest = np.where(own, np.minimum(rest, share), share)
         _mix(hu, share - rest, FLUID)
-        hu_fluid = (share - rest) > 0.5
-        hu[hu_fluid] = FLUID
+
         return rest
 
 

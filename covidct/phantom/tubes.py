@@ -71,13 +71,13 @@ class TubePaint:
         step = 0.7 * float(np.prod(grid.spacing)) ** (1 / 3)  # about three points a voxel
         origin = np.array([axis[0] for axis in grid.axes[::-1]])
         found = []
-        for part in _portions(tubes, step):
+        for part in _portions(_near(tubes, grid), step):
             points, volume = _sample(part, step)
             places = (points - origin) / np.array(grid.spacing[::-1])
             inside = ((places > -1) & (places < np.array(grid.shape[::-1]))).all(axis=1)
             share = volume / np.prod(grid.spacing)
             found.append(np.column_stack([places, share])[inside].astype(np.float32))
-        table = np.concatenate(found)
+        table = np.concatenate([np.empty((0, 4), dtype=np.float32), *found])
         table = table[np.argsort(table[:, 2], kind="stable")]
         self._places, self._share = table[:, :3], table[:, 3]
         self._depth = np.ascontiguousarray(table[:, 2])
@@ -105,6 +105,15 @@ class TubePaint:
             weights.append(x * y * z * share)
         filled = np.bincount(np.concatenate(keys), np.concatenate(weights), minlength=int(np.prod(padded)))
         return np.minimum(filled.reshape(padded)[1:-1, 1:-1, 1:-1], 1).astype(np.float32)
+
+
+def _near(tubes: Tubes, grid: Grid) -> Tubes:
+    """Only those tubes that come near the grid: a crop costs what it shows."""
+    low, high = np.minimum(tubes.start, tubes.end), np.maximum(tubes.start, tubes.end)
+    margin = tubes.radius.max(axis=1, keepdims=True) + 2 * max(grid.spacing)
+    reach = np.array([axis[-1] for axis in grid.axes[::-1]])
+    keep = ((low - margin < reach) & (high + margin > -reach)).all(axis=1)
+    return Tubes(tubes.start[keep], tubes.end[keep], tubes.radius[keep])
 
 
 def _portions(tubes: Tubes, step: float) -> Iterator[Tubes]:
