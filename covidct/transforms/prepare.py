@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from covidct.errors import InputError, UsageError
-from covidct.functional import isotropic_cube, resample_mask, window_hu
+from covidct.functional import isotropic_cube, resample_mask, segment_lungs, window_hu
 from covidct.sample import Sample
 
 if TYPE_CHECKING:
@@ -218,8 +218,6 @@ def _lungs(volume: Volume, preprocessing: Preprocessing, given: NDArray[np.uint8
     else:
         volume.require_hu("Lung segmentation by threshold (mask_source)")
         volume.require_spacing("Lung segmentation by threshold (mask_source)")
-        from covidct.functional import segment_lungs
-
         mask = segment_lungs(volume.array, volume.spacing)
         if not mask.any():
             raise InputError("No lungs were found in this scan: give a chest CT, or a lung mask from a file.")
