@@ -104,9 +104,9 @@ def rectified(
     centres = np.stack(np.meshgrid(*[(0.0, n) for n in last], indexing="ij"), axis=-1).reshape(-1, 3)
     seen = centres @ (np.linalg.inv(new[:3, :3]) @ affine[:3, :3]).T
     low, high = np.floor(seen.min(axis=0) + 1e-3), np.ceil(seen.max(axis=0) - 1e-3)
-    size = (high - low).astype(int) + 1
-    if np.prod(size, dtype=np.float64) > 4.0 * array.size:
+    if not np.prod(high - low + 1) <= 4.0 * array.size:  # so written that NaN is refused too
         raise GeometryError("The slices are shifted by more than three times their size: the header is damaged.")
+    size = (high - low).astype(int) + 1
     new[:3, 3] = affine[:3, 3] + new[:3, :3] @ low
     back = np.linalg.inv(affine) @ new  # new voxel (i, j, k) to old voxel
     values = np.empty(tuple(size[::-1]), dtype=array.dtype)

@@ -1,18 +1,17 @@
-"""Read NRRD and MetaImage: SimpleITK reads the geometry, the voxels come in one pass into one array.
+"""Read NRRD and MetaImage, the formats of ITK, in one checked pass into one array.
 
-ITK's MetaImage reader fills what a damaged file lacks with zeros and only prints a line about it; hence the own pass.
+ITK's own MetaImage reader fills what a damaged file lacks with zeros and only prints a line about it, and allocates
+what a header claims; so ITK serves as the reference of the tests, and as the writer.
 """
 
 from __future__ import annotations
 
-import re
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from covidct.errors import GeometryError, InputError
+from covidct.errors import GeometryError
 from covidct.io.affine import check_affine, settle_grid, spacing_of
 from covidct.io.faults import check_on_fault, settle
 from covidct.io.hu import rescale, settle_intensity
@@ -24,15 +23,12 @@ from covidct.volume import Finding, Source, Volume
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
     from covidct.io.faults import OnFault
 
-__all__ = ("itk_info", "read_itk", "read_itk_voxels", "simple_itk")
-
-_READERS = {"nrrd": "NrrdImageIO", "metaimage": "MetaImageIO"}
+__all__ = ("itk_info", "read_itk", "read_itk_voxels")
 
 
 def read_itk(path: str | os.PathLike[str], *, on_fault: OnFault = "error") -> Volume:
@@ -54,9 +50,8 @@ def read_itk(path: str | os.PathLike[str], *, on_fault: OnFault = "error") -> Vo
     """
     check_on_fault(on_fault)
     header = read_itk_header(Path(path))
-    affine = _affine(Path(path), header)
     stated = _orientation(header, on_fault)
-    grid = settle_grid(rescale(_voxels(header)), affine, on_fault=on_fault)
+    grid = settle_grid(rescale(_voxels(header)), header.affine, on_fault=on_fault)
     values, intensity, findings = settle_intensity(grid.array, stored=header.dtype, on_fault=on_fault)
     return Volume(
         array=values,
@@ -64,7 +59,7 @@ def read_itk(path: str | os.PathLike[str], *, on_fault: OnFault = "error") -> Vo
         modality="",
         intensity=intensity,
         findings=(*stated, *grid.findings, *findings),
-        source=Source(header.format, header.shape, affine),
+        source=Source(header.format, header.shape, header.affine),
     )
 
 
@@ -82,7 +77,7 @@ def read_itk_voxels(path: str | os.PathLike[str]) -> tuple[NDArray[Any], NDArray
     """
     header = read_itk_header(Path(path))
     _orientation(header, "error")
-    return _voxels(header), _affine(Path(path), header)
+    return _voxels(header), header.affine
 
 
 def itk_info(path: str | os.PathLike[str]) -> SeriesInfo:
@@ -95,9 +90,8 @@ def itk_info(path: str | os.PathLike[str]) -> SeriesInfo:
         InputError: when the header is damaged.
     """
     header = read_itk_header(Path(path))
-    affine = _affine(Path(path), header)
-    findings = (*_orientation(header, "warn"), *check_affine(affine, on_fault="warn"))
-    i, j, k = spacing_of(affine).tolist()
+    findings = (*_orientation(header, "warn"), *check_affine(header.affine, on_fault="warn"))
+    i, j, k = spacing_of(header.affine).tolist()
     return SeriesInfo("", header.format, "", header.shape, (k, j, i), (Path(path),), findings)
 
 
@@ -107,54 +101,6 @@ def _voxels(header: ItkHeader) -> NDArray[Any]:
         raw.seek(header.offset)
         stream = Inflater(raw) if header.compressed else raw
         return read_voxels(stream, header.shape, header.dtype)
-
-
-def _affine(path: Path, header: ItkHeader) -> NDArray[np.float64]:
-    """Voxel (i, j, k) to LPS mm, as ITK reads it."""
-    reader = simple_itk().ImageFileReader()
-    reader.SetFileName(str(path))
-    reader.SetImageIO(_READERS[header.format])  # lest another format's reader takes the file
-    try:
-        with _quiet():
-            reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise InputError(f"The file {path.name!r} cannot be read ({_reason(error)}): export it again.") from error
-    if reader.GetSize()[:3] != header.shape[::-1] or reader.GetNumberOfComponents() != 1:
-        raise InputError(f"The header of {path.name!r} contradicts itself about its size: export the file again.")
-    axes = len(reader.GetSize())
-    direction = np.asarray(reader.GetDirection(), dtype=np.float64).reshape(axes, axes)[:3, :3]
-    affine = np.eye(4)
-    affine[:3, :3] = direction * np.asarray(reader.GetSpacing()[:3])
-    affine[:3, 3] = reader.GetOrigin()[:3]
-    if not np.isfinite(affine).all():
-        raise GeometryError(f"The geometry of the {header.format} header holds numbers that are not finite.")
-    return affine
-
-
-def simple_itk() -> Any:  # noqa: ANN401 - it has no types
-    """SimpleITK, loaded when a file needs it."""
-    import SimpleITK
-
-    return SimpleITK
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep ITK's warnings off the standard error while reading; what matters ends in an exception."""
-    sitk = simple_itk()
-    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    try:
-        yield
-    finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
-
-
-def _reason(error: Exception) -> str:
-    """ITK's own words without its addresses, source lines and paths."""
-    text = re.split(r"ERROR:|error:", " ".join(str(error).split()))[-1]
-    text = re.sub(r"\w+\(0x[0-9a-f]+\):|(/[\w.+-]+)+", "", text).strip(" .:")
-    return text[:160] or "ITK gives no reason"
 
 
 def _orientation(header: ItkHeader, on_fault: OnFault) -> tuple[Finding, ...]:

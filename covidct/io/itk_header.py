@@ -1,4 +1,4 @@
-"""The text headers of NRRD and MetaImage: where the voxels are and of what kind. Their geometry is left to ITK."""
+"""The text headers of NRRD and MetaImage, the formats of ITK: kind, place and geometry of the voxels."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from covidct.io.limits import check_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from numpy.typing import NDArray
 
 __all__ = ("ItkHeader", "read_itk_header")
 
@@ -37,8 +39,8 @@ _META_TYPES = {
     **{"char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4"},
     **{"long_long": "i8", "ulong_long": "u8", "float": "f4", "double": "f8"},
 }
-_NRRD_SPACES = {"lps", "ras", "las", "left-posterior-superior", "right-anterior-superior", "left-anterior-superior"}
-_META_DIRECTIONS = ("transformmatrix", "rotation", "orientation")
+_NRRD_SPACES = {"left-posterior-superior": "lps", "right-anterior-superior": "ras", "left-anterior-superior": "las"}
+_TO_LPS = {"lps": (1.0, 1.0, 1.0), "ras": (-1.0, -1.0, 1.0), "las": (1.0, -1.0, 1.0)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,8 @@ class ItkHeader:
         data: the file that holds them.
         offset: place of the first one, or of the compressed stream, in bytes.
         compressed: whether they are a gzip or zlib stream.
-        oriented: whether the header says how the axes lie in the body.
+        affine: (4, 4) float64, voxel (i, j, k) to LPS mm; what the header does not state is ITK's default.
+        oriented: whether the header states spacing and how the axes lie in the body.
     """
 
     format: str
@@ -61,6 +64,7 @@ class ItkHeader:
     data: Path
     offset: int
     compressed: bool
+    affine: NDArray[np.float64]
     oriented: bool
 
 
@@ -104,18 +108,45 @@ def _nrrd(path: Path, block: bytes) -> ItkHeader:
         raise InputError(f"The NRRD encoding {encoding!r} of {path.name!r} is not read here: save it as raw or gzip.")
     code = _NRRD_TYPES[kind]
     dtype = np.dtype(("<" if code[1] == "1" or fields["endian"].lower() == "little" else ">") + code)
-    oriented = fields.get("space", "").lower() in _NRRD_SPACES and "space directions" in fields
+    shape = _three([int(n) for n in fields["sizes"].split()], path)
+    affine, oriented = _nrrd_affine(fields)
     return _header(
         path,
         "nrrd",
-        [int(n) for n in fields["sizes"].split()],
+        shape,
         dtype,
         data=fields.get("data file", fields.get("datafile")),
         start=end.end() if end else len(block),
         skip=int(fields.get("byte skip", "0")),
         compressed=encoding != "raw",
+        affine=affine,
         oriented=oriented,
     )
+
+
+def _nrrd_affine(fields: Mapping[str, str]) -> tuple[NDArray[np.float64], bool]:
+    """Affine, and whether the header names the space it is in."""
+    affine = np.eye(4)
+    if "space directions" not in fields:
+        spacing = [float(number) for number in fields.get("spacings", "").split()[:3]]
+        affine[:3, :3] = np.diag(spacing if len(spacing) == 3 else [1.0] * 3)
+        return affine, False
+    vectors = _vectors(fields["space directions"])
+    affine[:3, :3] = np.transpose(vectors[:3])
+    if "space origin" in fields:
+        affine[:3, 3] = _vectors(fields["space origin"])[0]
+    space = fields.get("space", "").lower()
+    space = _NRRD_SPACES.get(space, space)
+    return np.diag([*_TO_LPS.get(space, (1.0, 1.0, 1.0)), 1.0]) @ affine, space in _TO_LPS
+
+
+def _vectors(text: str) -> list[tuple[float, float, float]]:
+    """The vectors of a field like ``(1,0,0) (0,1,0) (0,0,1) none``."""
+    found = []
+    for part in re.findall(r"\(([^()]*)\)", text):
+        x, y, z = (float(number) for number in part.split(","))
+        found.append((x, y, z))
+    return found
 
 
 def _meta(path: Path, block: bytes) -> ItkHeader:
@@ -128,19 +159,42 @@ def _meta(path: Path, block: bytes) -> ItkHeader:
     channels = int(fields.get("elementnumberofchannels", "1"))
     if kind not in _META_TYPES or channels != 1 or _states(fields, "binarydata", "f"):
         raise InputError(f"{path.name!r} holds {channels} x {kind!r} per voxel: a scan has one number, in binary form.")
+    shape = _three([int(n) for n in fields["dimsize"].split()], path)
+    affine, oriented = _meta_affine(fields)
     big = _states(fields, "binarydatabyteordermsb", "t") or _states(fields, "elementbyteordermsb", "t")
     data = fields["elementdatafile"]
     return _header(
         path,
         "metaimage",
-        [int(n) for n in fields["dimsize"].split()],
+        shape,
         np.dtype((">" if big else "<") + _META_TYPES[kind]),
         data=None if data.upper() == "LOCAL" else data,
         start=end.end(),
         skip=int(fields.get("headersize", "0")),
         compressed=_states(fields, "compresseddata", "t"),
-        oriented=any(name in fields for name in _META_DIRECTIONS) and "elementspacing" in fields,
+        affine=affine,
+        oriented=oriented,
     )
+
+
+def _meta_affine(fields: Mapping[str, str]) -> tuple[NDArray[np.float64], bool]:
+    """Affine, and whether the header states spacing and directions; each name has its older forms."""
+    axes = int(fields["ndims"])
+    if axes != len(fields["dimsize"].split()):
+        raise InputError("The MetaImage header contradicts itself in NDims and DimSize: export the file again.")
+
+    def numbers(*names: str) -> list[float] | None:
+        text = next((fields[name] for name in names if name in fields), None)
+        return None if text is None else [float(number) for number in text.split()]
+
+    spacing = numbers("elementspacing")
+    matrix = numbers("transformmatrix", "rotation", "orientation")
+    origin = numbers("offset", "position", "origin")
+    affine = np.eye(4)
+    directions = np.eye(axes) if matrix is None else np.reshape(matrix, (axes, axes))
+    affine[:3, :3] = directions[:3, :3].T * np.reshape(spacing or [1.0] * axes, (axes,))[:3]
+    affine[:3, 3] = np.reshape(origin or [0.0] * axes, (axes,))[:3]
+    return affine, not (spacing is None or matrix is None)
 
 
 def _states(fields: Mapping[str, str], name: str, letter: str) -> bool:
@@ -151,17 +205,17 @@ def _states(fields: Mapping[str, str], name: str, letter: str) -> bool:
 def _header(
     path: Path,
     kind: str,
-    sizes: list[int],
+    shape: tuple[int, int, int],
     dtype: np.dtype[Any],
     *,
     data: str | None,
     start: int,
     skip: int,
     compressed: bool,
+    affine: NDArray[np.float64],
     oriented: bool,
 ) -> ItkHeader:
     """Put together what both formats say in their own words, and check it against the file."""
-    shape = _three(sizes, path)
     file, offset = (path, start) if data is None else (_beside(path, data), 0)
     held = file.stat().st_size
     if skip == -1 and not compressed:  # both formats: the voxels are the end of the file
@@ -171,7 +225,9 @@ def _header(
     elif skip < 0:
         raise InputError(f"The header of {path.name!r} skips {skip} bytes: export the file again.")
     check_size(shape, dtype.itemsize, held=max(0, held - max(0, offset)), compressed=compressed)
-    return ItkHeader(kind, shape, dtype, file, offset, compressed, oriented)
+    if not np.isfinite(affine).all():
+        raise InputError(f"The geometry in {path.name!r} holds numbers that are not finite: export the file again.")
+    return ItkHeader(kind, shape, dtype, file, offset, compressed, affine, oriented)
 
 
 def _three(sizes: list[int], path: Path) -> tuple[int, int, int]:

@@ -10,7 +10,6 @@ import numpy as np
 from covidct.atomic import atomic_path
 from covidct.errors import CovidctError, GeometryError, UsageError
 from covidct.io.affine import NOISE, SMALL_SHEAR, orthonormalised, shear, spacing_of
-from covidct.io.itk import simple_itk
 from covidct.io.regrid import regrid_labels
 from covidct.volume import Source
 
@@ -109,7 +108,9 @@ def _write_itk(labels: NDArray[np.uint8], affine: NDArray[np.float64], target: P
             f"The scan was taken with a tilted gantry, whose slanting grid {target.suffix} cannot hold: write .nii.gz."
         )
     straight = orthonormalised(affine, labels.shape)
-    sitk = simple_itk()
+    import SimpleITK
+
+    sitk: Any = SimpleITK  # its methods carry no types
     image = sitk.GetImageFromArray(labels)
     spacing = spacing_of(straight)
     image.SetSpacing(spacing.tolist())

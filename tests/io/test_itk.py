@@ -91,15 +91,19 @@ def test_a_header_without_orientation_is_a_guess(tmp_path: Path) -> None:
         np.testing.assert_allclose(volume.spacing, (2.5, 0.8, 0.7))
 
 
-def test_ras_directions_of_nrrd_are_turned(tmp_path: Path) -> None:
+@pytest.mark.parametrize("space", ["left-posterior-superior", "right-anterior-superior", "LAS"])
+def test_every_space_of_nrrd_is_read_as_simpleitk_does(tmp_path: Path, space: str) -> None:
     header = (
-        "NRRD0004\ntype: short\ndimension: 3\nspace: right-anterior-superior\nsizes: 13 11 9\nencoding: raw\n"
-        "endian: little\nspace directions: (-0.7,0,0) (0,-0.8,0) (0,0,2.5)\nspace origin: (31,-17.5,-240)\n\n"
+        f"NRRD0004\n# a comment\ntype: short\ndimension: 3\nspace: {space}\nsizes: 13 11 9\nencoding: raw\n"
+        "endian: little\nkinds: domain domain domain\nspace directions: (-0.7,0,0) (0,-0.8,0) (0,0,2.5)\n"
+        "space origin: (31,-17.5,-240)\nnote:=(1,2,3): x\n\n"
     )
     (tmp_path / "a.nrrd").write_bytes(header.encode() + HU.tobytes())
     volume = read_itk(tmp_path / "a.nrrd")
-    np.testing.assert_array_equal(volume.array, HU)
-    np.testing.assert_allclose(volume.affine, affine(), atol=1e-9)
+    reference = sitk.DICOMOrient(sitk.ReadImage(str(tmp_path / "a.nrrd")), "LPS")
+    np.testing.assert_array_equal(volume.array, sitk.GetArrayFromImage(reference))
+    np.testing.assert_allclose(volume.affine[:3, 3], reference.GetOrigin())
+    np.testing.assert_allclose(volume.spacing[::-1], reference.GetSpacing())
 
 
 def test_sheared_directions_are_refused_or_resampled(tmp_path: Path) -> None:
