@@ -2,8 +2,8 @@ from .case import CaseMetrics as CaseMetrics
 from .case import Cases as Cases
 from .curves import CalibrationBin as CalibrationBin
 from .curves import RocCurve as RocCurve
-from .triage import Estimate as Estimate
-from .triage import TriageReport as TriageReport
+from .estimates import Estimate as Estimate
+from .estimates import TriageReport as TriageReport
 from .triage import report_from_confusion as report_from_confusion
 from .triage import triage_report as triage_report
 
