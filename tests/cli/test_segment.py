@@ -1,0 +1,104 @@
+"""``covidct segment``: masks on the scan's own grid, volumes, refusals."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from covidct import RESEARCH_USE
+from covidct.__main__ import main
+from tests.fakes.checkpoint import phantom, write_nifti
+from tests.fakes.dicom import write_series
+
+
+def dice(a: np.ndarray, b: np.ndarray) -> float:
+    return float(2 * np.sum((a > 0) & (b > 0)) / (np.sum(a > 0) + np.sum(b > 0)))
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd", ".mha"])
+def test_the_mask_lies_on_the_scans_own_grid(tmp_path: Path, capsys: pytest.CaptureFixture[str], suffix: str) -> None:
+    truth = phantom()
+    scan = write_nifti(tmp_path / "scan.nii.gz", truth)
+    out = tmp_path / f"lungs{suffix}"
+    assert main(["segment", str(scan), str(out)]) == 0
+    written, source = sitk.ReadImage(str(out)), sitk.ReadImage(str(scan))
+    assert written.GetSize() == source.GetSize()
+    np.testing.assert_allclose(written.GetSpacing(), source.GetSpacing(), rtol=1e-5)
+    np.testing.assert_allclose(written.GetOrigin(), source.GetOrigin(), atol=1e-3)
+    mask = sitk.GetArrayFromImage(written)
+    assert set(np.unique(mask)) == {0, 1, 2}
+    assert dice(mask, truth.lung_mask) > 0.9
+    text = capsys.readouterr().out
+    assert RESEARCH_USE in text
+    right = float(re.search(r"right lung (\d+) ml", text).group(1))  # type: ignore[union-attr]
+    voxel = np.prod(nib.load(scan).header.get_zooms()[:3]) / 1000
+    assert right == pytest.approx(np.sum(mask == 1) * voxel, abs=1)
+
+
+def test_dicom_and_nifti_of_one_scan_give_the_same_voxels(tmp_path: Path) -> None:
+    truth = phantom()
+    volume = truth.volume
+    write_series(tmp_path / "dicom", np.rint(volume.array), spacing=volume.spacing, origin=volume.affine[:3, 3])
+    scan = write_nifti(tmp_path / "scan.nii", truth)
+    for source, name in ((tmp_path / "dicom", "a.nrrd"), (scan, "b.nrrd")):
+        assert main(["segment", str(source), str(tmp_path / name)]) == 0
+    a, b = (sitk.ReadImage(str(tmp_path / name)) for name in ("a.nrrd", "b.nrrd"))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(a), sitk.GetArrayFromImage(b))
+
+
+def test_one_of_several_series_can_be_chosen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    volume = phantom().volume
+    for index, uid in enumerate(("1.2.826.0.1.1", "1.2.826.0.1.2")):
+        names = [f"{index}-{k:03d}.dcm" for k in range(volume.shape[0])]
+        write_series(tmp_path / "two", np.rint(volume.array), spacing=volume.spacing, names=names, series_uid=uid)
+    out = tmp_path / "lungs.nrrd"
+    assert main(["segment", str(tmp_path / "two"), str(out)]) == 3
+    assert "1.2.826.0.1.1" in capsys.readouterr().err
+    assert not out.exists()
+    assert main(["segment", str(tmp_path / "two"), str(out), "--series", "1.2.826.0.1.2"]) == 0
+
+
+def test_repair_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    volume = phantom().volume
+    paths = write_series(tmp_path / "gap", np.rint(volume.array), spacing=volume.spacing)
+    paths[10].unlink()
+    out = tmp_path / "lungs.nrrd"
+    assert main(["segment", str(tmp_path / "gap"), str(out)]) == 3
+    assert "missing" in capsys.readouterr().err
+    assert main(["segment", str(tmp_path / "gap"), str(out), "--on-fault", "repair"]) == 0
+    assert "[repaired]" in capsys.readouterr().err
+    assert out.exists()
+
+
+@pytest.mark.parametrize("name", ["mask.png", "mask", "mask.gz"])
+def test_a_suffix_that_holds_no_volume_is_wrong_usage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    scan = write_nifti(tmp_path / "scan.nii", phantom())
+    assert main(["segment", str(scan), str(tmp_path / name)]) == 2
+    assert ".nrrd" in capsys.readouterr().err
+
+
+def test_the_scan_is_never_overwritten(tmp_path: Path) -> None:
+    scan = write_nifti(tmp_path / "scan.nii", phantom())
+    before = scan.read_bytes()
+    assert main(["segment", str(scan), str(tmp_path / "." / "scan.nii")]) == 2
+    (tmp_path / "folder.nii").mkdir()
+    assert main(["segment", str(scan), str(tmp_path / "folder.nii")]) == 2
+    assert scan.read_bytes() == before
+
+
+@pytest.mark.real
+def test_real_scans(real_data: Path, tmp_path: Path) -> None:
+    pairs = {"ct_cip/ct-64.nrrd": "a.nrrd", "ct_cip/ct-64Dicom": "b.nrrd"}
+    for source, name in pairs.items():
+        assert main(["segment", str(real_data / source), str(tmp_path / name)]) == 0
+    a, b = (sitk.ReadImage(str(tmp_path / name)) for name in pairs.values())
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(a), sitk.GetArrayFromImage(b))
+    lungs = sitk.GetArrayFromImage(sitk.ReadImage(str(real_data / "ct_cip/wholeLung-64.nrrd")))
+    assert dice(sitk.GetArrayFromImage(a), lungs) > 0.93

@@ -1,0 +1,15 @@
+"""One trained checkpoint for all tests of inference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.checkpoint import write_checkpoint
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ``.ckpt`` file of a task on CT volumes, trained for one step."""
+    return write_checkpoint(tmp_path_factory.mktemp("checkpoint"))
