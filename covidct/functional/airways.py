@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ("trace_airways",)
 
-# All sizes in mm and mm^2. The adult trachea is 10 to 27 mm wide (Breatnach et al., AJR 1984;142:903), so 80 to 570 mm^2,
-# and there is a margin for children, partial volume and the carina. The rest is ours, tuned on four real scans.
+# All sizes in mm and mm^2. The adult trachea is 10 to 27 mm wide (Breatnach et al., AJR 1984;142:903), 80 to 570 mm^2;
+# there is a margin for children, partial volume and the carina. The rest is ours, tuned on four real scans.
 _TRACHEA_AREA = (50.0, 700.0)
 _CARINA_AREA = 900.0
 _BRONCHUS_AREA = 12.0
@@ -111,4 +111,4 @@ def _continue(
 def _openness(air: NDArray[np.uint8], part: NDArray[np.uint8]) -> float:
     """Share of air in the pixels around a region: little around an airway, much around a leak into the lung."""
     around = np.asarray(cv2.dilate(part, np.ones((5, 5), np.uint8)), np.uint8) - part
-    return float(np.count_nonzero(around & air)) / max(np.count_nonzero(around), 1)
+    return float(np.count_nonzero(around & air)) / max(float(np.count_nonzero(around)), 1.0)
