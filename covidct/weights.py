@@ -10,7 +10,9 @@ import hashlib
 import json
 import logging
 import re
+import sys
 import zipfile
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
@@ -44,8 +46,7 @@ RECORD_KEY = "covidct"
 _LOGGER = logging.getLogger(__name__)
 _LISTED_KEYS = 5
 _BLOCK = 1 << 20
-_TORCH_SUFFIXES = (".pth", ".pt", ".ckpt")
-_SUFFIXES = (".safetensors", *_TORCH_SUFFIXES)
+_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
 
 
 def sha256_file(path: str | os.PathLike[str]) -> str:
@@ -224,8 +225,8 @@ def _download(url: str, path: Path, sha256: str | None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{path}.lock"):
             if not path.is_file():
-                torch.hub.download_url_to_file(url, str(path), hash_prefix=sha256, progress=False)
-    except (OSError, RuntimeError) as error:
+                torch.hub.download_url_to_file(url, str(path), hash_prefix=sha256, progress=sys.stderr.isatty())
+    except (OSError, HTTPException, RuntimeError) as error:
         raise WeightsError(
             f"The weights {path.name} are not in {path.parent} and cannot be downloaded from {url} ({error}): fetch "
             "the file on another machine and put it there, give its path as weights=, or train from random weights "

@@ -11,8 +11,8 @@ import torch
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 from covidct.errors import UsageError
-from covidct.tasks import MaskedGAPResNetTask, load_task
-from tests.fakes.volumes import PREPROCESSING, TinyVolumesDataModule
+from covidct.tasks import ClassificationTask, MaskedGAPResNetTask, load_task
+from tests.fakes.volumes import PREPROCESSING, TinyVolumesDataModule, tiny_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -120,3 +120,37 @@ def test_absent_class_gives_nan_and_no_crash(trainer: MakeTrainer) -> None:
     (logged,) = trainer().validate(small(), datamodule=TinyVolumesDataModule(1), verbose=False)
     assert np.isnan(logged["val_sensitivity_covid"])
     assert np.isnan(logged["val_auroc"])
+
+
+def test_networks_may_know_more_than_logits() -> None:
+    class Talkative(ClassificationTask):
+        """Its network returns a dict."""
+
+        inputs = ("image",)
+        kind = "ct_volume"
+
+        def build_model(self) -> torch.nn.Module:
+            return Brightness()
+
+        def default_optimizer(self) -> torch.optim.Optimizer:
+            return torch.optim.SGD(self._parameters_to_train(), lr=0.1)
+
+    task, batch = Talkative(num_classes=2).eval(), tiny_batch()
+    found = task.predict_step(batch, 0)
+    assert found["id"] == batch["id"]
+    assert found["label"].equal(batch["label"])
+    assert found["pred"].tolist() == [0, 1]
+    task.log = lambda *_, **__: None  # type: ignore[method-assign]
+    assert task.training_step(batch, 0).isfinite()
+
+
+class Brightness(torch.nn.Module):
+    """Tells bright volumes from dark ones, in a dict."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.tensor(10.0))
+
+    def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        score = self.scale * (image.amax((1, 2, 3, 4)) - 0.5)
+        return {"logits": torch.stack([-score, score], 1), "other": score}
