@@ -15,7 +15,7 @@ from covidct.io.dicom_pixels import read_hu, require_codec, stored_values
 from covidct.io.dicom_series import Fault, Series, find_all, settle_faults
 from covidct.io.faults import check_on_fault
 from covidct.io.geometry import canonical_axes, straighten
-from covidct.io.hu import AIR_HU, looks_like_hu
+from covidct.io.hu import AIR_HU, clean_hu, looks_like_hu
 from covidct.io.info import SeriesInfo
 from covidct.volume import Source, Volume
 
@@ -63,8 +63,8 @@ def dicom_info(path: str | os.PathLike[str]) -> list[SeriesInfo]:
             files = tuple(item.path for item in series.items)
             shape = (len(series.slices), *series.slices[0].shape)
             modality = series.modality
+            _check_modality(series)
             if series.has_pixels:
-                _check_modality(series)
                 examine(series, _same_pixels)
             faults = [*series.faults, *(loose if index == 0 else ())]
             spacing = _spacing(series)
@@ -100,7 +100,7 @@ def read_dicom(path: str | os.PathLike[str], *, series: str | None = None, on_fa
     with open_items(Path(path)) as items:
         found, loose = find_all(items)
         if not found:
-            names = f" ({loose[0].message})" if loose else ""
+            names = f" ({loose[0].message}: {loose[0].files})" if loose else ""
             raise InputError(f"There is no DICOM image in {Path(path).name}{names}: give the folder of a CT series.")
         chosen, extra = _choose(found, series)
         _check_modality(chosen)
@@ -128,9 +128,10 @@ def _choose(found: list[Series], uid: str | None) -> tuple[Series, list[Fault]]:
     if not images:
         return found[0], []
     volumes = [s for s in images if len(s.slices) >= 3 and not all(x.is_localizer for x in s.slices)]
+    volumes = [s for s in volumes if s.modality in ("CT", "")] or volumes
     if len(volumes) == 1 and len(images) > 1:
         listed = "; ".join(s.describe() for s in images if s is not volumes[0])
-        message = f"other series with too few slices for a volume were left out: {listed}"
+        message = f"other series that make no CT volume were left out: {listed}"
         return volumes[0], [Fault("other_series", message, harmless="recorded")]
     if len(images) == 1:
         return images[0], []
@@ -224,6 +225,9 @@ def _volume(series: Series, findings: tuple[Finding, ...], on_fault: OnFault) ->
         axes = canonical_axes(straight)
         array = np.ascontiguousarray(axes.canonical(upright))
         grid = axes.affine(straight, upright.shape)
+    if array.dtype.kind == "f":  # integers have no NaN, and their padding is air already
+        array, cleaned = clean_hu(array, on_fault=on_fault)
+        findings += cleaned
     findings += _settle_values(series, array, on_fault)
     return Volume(array, grid, series.modality, "hu", findings, Source("dicom", source_shape, affine))
 

@@ -59,27 +59,24 @@ def _drop_unreadable(series: Series) -> None:
         if fault is None:
             kept.append(slice_)
         elif slice_.frame == 0:
-            message = f"the file {slice_.item.name} cannot be used: {fault}"
-            series.faults.append(Fault("unreadable_file", message, repair="dropped", warn="dropped"))
+            message = f"a file cannot be used: {fault}"
+            series.faults.append(Fault("unreadable_file", message, slice_.item.name, repair="dropped", warn="dropped"))
     series.slices = kept
 
 
 def _drop_localizers(series: Series) -> None:
     localizers = [s for s in series.slices if s.is_localizer]
     if localizers:
-        message = f"{len(localizers)} of {len(series.slices)} slices are localizers ({localizers[0].name})"
-        series.faults.append(Fault("localizer", message, repair="dropped", warn="dropped"))
+        message = f"{len(localizers)} of {len(series.slices)} slices are localizers"
+        series.faults.append(Fault("localizer", message, localizers[0].name, repair="dropped", warn="dropped"))
         series.slices = [s for s in series.slices if not s.is_localizer]
 
 
 def _drop_without_place(series: Series) -> None:
     lost = [s for s in series.slices if s.position is None or s.orientation is None or s.pixel_spacing is None]
     if lost:
-        message = (
-            f"{len(lost)} of {len(series.slices)} slices ({lost[0].name}) have no valid position, orientation or pixel "
-            "spacing"
-        )
-        series.faults.append(Fault("missing_geometry", message, warn="dropped"))
+        message = f"{len(lost)} of {len(series.slices)} slices have no valid position, orientation or pixel spacing"
+        series.faults.append(Fault("missing_geometry", message, lost[0].name, warn="dropped"))
         series.slices = [s for s in series.slices if s not in lost]
 
 
@@ -121,13 +118,11 @@ def _drop_same_instance(series: Series, same: Callable[[Slice, Slice], bool]) ->
             is_equal = slice_.position == known.position and same(slice_, known)
             (equal if is_equal else unlike).append(slice_)
     if equal:
-        message = f"{len(equal)} slices are there twice with equal pixels ({equal[0].name})"
-        series.faults.append(Fault("duplicate_instance", message, harmless="dropped"))
+        message = f"{len(equal)} slices are there twice with equal pixels"
+        series.faults.append(Fault("duplicate_instance", message, equal[0].name, harmless="dropped"))
     if unlike:
-        message = (
-            f"{len(unlike)} slices carry the SOP instance UID of another one but differ from it ({unlike[0].name})"
-        )
-        series.faults.append(Fault("duplicate_instance", message, repair="dropped", warn="dropped"))
+        message = f"{len(unlike)} slices carry the SOP instance UID of another one but differ from it"
+        series.faults.append(Fault("duplicate_instance", message, unlike[0].name, repair="dropped", warn="dropped"))
     dropped = {id(s) for s in (*equal, *unlike)}
     series.slices = [s for s in series.slices if id(s) not in dropped]
 
@@ -149,11 +144,13 @@ def _drop_same_place(series: Series, same: Callable[[Slice, Slice], bool]) -> No
         return
     unlike = sum(not same(a, b) for a, b in doubles)
     message = (
-        f"{len(doubles)} of {len(series.slices)} slices lie where another one lies ({doubles[0][0].name} and "
-        f"{doubles[0][1].name}), {unlike or 'none'} of them with other pixels"
+        f"{len(doubles)} of {len(series.slices)} slices lie where another one lies, {unlike or 'none'} of them with "
+        "other pixels"
     )
+    files = f"{doubles[0][0].name} and {doubles[0][1].name}"
     clear = unlike * 10 <= len(kept)  # many unlike ones are a second scan of the same place
-    series.faults.append(Fault("duplicate_position", message, repair="dropped" if clear else None, warn="dropped"))
+    repair: Action | None = "dropped" if clear else None
+    series.faults.append(Fault("duplicate_position", message, files, repair=repair, warn="dropped"))
     series.slices = kept
 
 

@@ -28,7 +28,8 @@ class Fault:
 
     Attributes:
         code: stable name.
-        message: a clause with the numbers, no full stop.
+        message: a clause with the numbers, no full stop, no file names: findings go into reports.
+        files: names of the files in question, for the error sentence alone.
         repair: what ``"repair"`` does; None when it cannot be repaired.
         warn: what ``"warn"`` does; None when the series is of no use even then.
         harmless: what is done under every policy, ``"error"`` included; None when ``"error"`` refuses.
@@ -36,6 +37,7 @@ class Fault:
 
     code: str
     message: str
+    files: str = ""
     repair: Action | None = None
     warn: Action | None = "recorded"
     harmless: Action | None = None
@@ -99,8 +101,9 @@ def find_all(items: Sequence[Item]) -> tuple[list[Series], list[Fault]]:
     for item in items:
         try:
             slices = read_slices(item)
-        except InputError as error:
-            faults.append(Fault("unreadable_file", str(error).rstrip("."), repair="dropped", warn="dropped"))
+        except InputError:
+            message = "the header of a DICOM file cannot be read"
+            faults.append(Fault("unreadable_file", message, item.name, repair="dropped", warn="dropped"))
             continue
         for slice_ in slices:
             by_uid[slice_.series_uid].append(slice_)
@@ -143,7 +146,7 @@ def settle_faults(faults: Sequence[Fault], on_fault: OnFault) -> tuple[Finding, 
     refused = [fault for fault in faults if fault.action(on_fault) is None]
     if refused:
         first = refused[0]
-        sentence = f"{first.message[:1].upper()}{first.message[1:]} ({first.code})"
+        sentence = f"{first.message[:1].upper()}{first.message[1:]} ({first.code}{first.files and ': ' + first.files})"
         if len(refused) > 1:
             sentence += f"; there is also {', '.join(sorted({f.code for f in refused[1:]}))}"
         raise GeometryError(f"{sentence}: {_advice(refused)}.", findings)

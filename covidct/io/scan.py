@@ -89,8 +89,8 @@ def find_series(path: str | os.PathLike[str]) -> list[SeriesInfo]:
     for file in _volume_files(source):
         try:
             infos.append(_file_info(file))
-        except InputError as error:
-            finding = Finding("unreadable_file", str(error), "refused")
+        except InputError:
+            finding = Finding("unreadable_file", "The header of this file cannot be read.", "refused")
             nan = float("nan")
             infos.append(SeriesInfo("", _format(file), "", (0, 0, 0), (nan, nan, nan), (file,), (finding,)))
     folders = sorted({file.parent for file in source.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES})

@@ -260,6 +260,25 @@ def test_slope_that_makes_no_numbers(tmp_path: Path, slope: int) -> None:
         read_scan(tmp_path)
 
 
+def write_float(folder: Path, hu: NDArray[Any]) -> None:
+    for path, plane in zip(write_series(folder, HU, slope=1, intercept=0, dtype="<i2"), hu, strict=True):
+        edit(path, BitsAllocated=32, BitsStored=32, HighBit=31, PixelData=None, FloatPixelData=plane.tobytes())
+
+
+def test_float_pixels_that_are_not_finite(tmp_path: Path) -> None:
+    hu = HU.astype("<f4")
+    hu[:, :2] = np.nan
+    write_float(tmp_path / "outside", hu)
+    volume = read_scan(tmp_path / "outside")
+    assert (volume.array[:, :2] == -1024).all()
+    assert np.array_equal(volume.array[:, 2:], hu[:, 2:])
+    assert [(f.code, f.action) for f in volume.findings] == [("padding", "repaired")]
+    hu[3, 20, 15] = np.inf
+    write_float(tmp_path / "inside", hu)
+    with pytest.raises(InputError, match="not_finite"):
+        read_scan(tmp_path / "inside")
+
+
 def test_absurd_matrix_is_refused_before_allocation(tmp_path: Path) -> None:
     for path in write_series(tmp_path, HU):
         edit(path, Rows=65535, Columns=65535)

@@ -182,6 +182,7 @@ def test_fault(tmp_path: Path, name: str, policy: Any) -> None:  # noqa: ANN401
     depth = wanted if isinstance(wanted, int) else wanted[0]
     volume = read_scan(tmp_path, on_fault=policy)
     finding = next(f for f in volume.findings if f.code == case.code)
+    assert ".dcm" not in repr(volume.findings)  # names of files may identify
     if not isinstance(wanted, int):
         assert finding.action == wanted[1]
     assert volume.shape[0] == depth
@@ -232,6 +233,24 @@ def test_scout_series_beside_is_recorded(tmp_path: Path) -> None:
     volume = read_scan(tmp_path)
     assert np.array_equal(volume.array, HU)
     assert [(f.code, f.action) for f in volume.findings] == [("other_series", "recorded")]
+
+
+def test_ct_is_found_beside_other_modalities(tmp_path: Path) -> None:
+    write_series(tmp_path / "a", HU[:6])
+    write_series(tmp_path / "b", HU, modality="MR")
+    volume = read_scan(tmp_path)
+    assert np.array_equal(volume.array, HU[:6])
+    assert [f.code for f in volume.findings] == ["other_series"]
+
+
+def test_truncated_slice_is_named_and_dropped(tmp_path: Path) -> None:
+    paths = write_series(tmp_path, HU)
+    paths[3].write_bytes(paths[3].read_bytes()[:-300])
+    with pytest.raises(GeometryError, match=r"truncated.*slice003\.dcm"):
+        read_scan(tmp_path)
+    volume = read_scan(tmp_path, on_fault="repair")
+    assert {f.code: f.action for f in volume.findings} == {"unreadable_file": "dropped", "missing_slices": "repaired"}
+    assert volume.shape[0] == N
 
 
 def test_gap_is_filled_linearly(tmp_path: Path) -> None:
