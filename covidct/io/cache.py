@@ -26,6 +26,7 @@ __all__ = ("ArrayCache",)
 _log = logging.getLogger(__name__)
 _KEY = re.compile(r"[0-9a-f]{16,128}")
 _SMALL = 1 << 20  # bytes up to which an entry is read instead of mapped: a mapping holds a file descriptor
+_MOST_MAPPINGS = 512
 _LEFTOVER_SECONDS = 24 * 3600.0  # a temporary folder this old belongs to a process that was killed
 
 
@@ -40,16 +41,19 @@ class ArrayCache:
 
     Args:
         folder: is made when first needed; several processes, and several caches, may share it.
-        memory: bytes of small entries (up to 1 MiB each) that a process keeps in memory; large ones are mapped, and
-            the operating system keeps them.
+        memory: bytes of small entries (up to 1 MiB each) that a process keeps in memory; large ones stay mapped, up to
+            a quarter of the files that a process may open, and the operating system keeps their bytes.
     """
 
     def __init__(self, folder: str | os.PathLike[str], *, memory: int = 256 * 2**20) -> None:
         """Remember the folder; touch nothing yet."""
         self.folder = Path(folder)
         self.memory = memory
-        self._small: OrderedDict[str, Entry] = OrderedDict()
-        self._small_bytes = 0
+        self._start()
+
+    def _start(self) -> None:
+        self._small = _Shelf(self.memory)  # counted in bytes
+        self._mapped = _Shelf(_mappings())  # counted in file descriptors
         self._verified: dict[str, tuple[int, int, int]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -59,7 +63,7 @@ class ArrayCache:
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Start afresh in the process that was handed the object."""
         self.folder, self.memory = state["folder"], state["memory"]
-        self._small, self._small_bytes, self._verified = OrderedDict(), 0, {}
+        self._start()
 
     def get(self, key: str) -> Entry | None:
         """Open an entry.
@@ -73,9 +77,8 @@ class ArrayCache:
         Raises:
             UsageError: when ``key`` is no such key.
         """
-        entry = self._small.get(key)
+        entry = self._small.take(key) or self._mapped.take(key)
         if entry is not None:
-            self._small.move_to_end(key)
             return entry
         path = self._path(key)
         try:
@@ -89,7 +92,9 @@ class ArrayCache:
             return None
         self._verified[key] = stamp
         if entry.nbytes <= _SMALL:
-            self._keep(key, entry)
+            self._small.put(key, entry, weight=entry.nbytes)
+        else:
+            self._mapped.put(key, entry, weight=1)
         return entry
 
     def get_or_build(
@@ -161,13 +166,37 @@ class ArrayCache:
             raise UsageError(f"{key!r} is no cache key: 16 to 128 lower-case hexadecimal digits are.")
         return self.folder / key[:2] / f"{key}.arrays"
 
-    def _keep(self, key: str, entry: Entry) -> None:
-        """Keep a small entry in memory, dropping those that were not used for longest."""
-        self._small[key] = entry
-        self._small_bytes += entry.nbytes
-        while self._small_bytes > self.memory:
-            _, dropped = self._small.popitem(last=False)
-            self._small_bytes -= dropped.nbytes
+
+class _Shelf:
+    """Open entries up to a total weight; those that were not used for longest make room."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.weight = 0
+        self.entries: OrderedDict[str, tuple[Entry, int]] = OrderedDict()
+
+    def take(self, key: str) -> Entry | None:
+        if key not in self.entries:
+            return None
+        self.entries.move_to_end(key)
+        return self.entries[key][0]
+
+    def put(self, key: str, entry: Entry, *, weight: int) -> None:
+        self.entries[key] = entry, weight
+        self.weight += weight
+        while self.weight > self.limit:
+            _, (_, freed) = self.entries.popitem(last=False)
+            self.weight -= freed
+
+
+def _mappings() -> int:
+    """How many entries may stay mapped, each with a file descriptor: a quarter of what the process may open."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit on mappings
+        return _MOST_MAPPINGS
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(16, min(_MOST_MAPPINGS, allowed // 4 if allowed > 0 else _MOST_MAPPINGS))
 
 
 def _sweep(folder: Path) -> None:

@@ -104,8 +104,9 @@ def test_any_flipped_byte_or_cut_is_seen_and_mended(tmp_path: Path, size: int) -
     assert ArrayCache(tmp_path).get(KEY) is None
 
 
-def test_an_entry_changed_under_an_open_cache_is_checked_again(tmp_path: Path) -> None:
+def test_an_entry_replaced_under_a_cache_is_checked_again(tmp_path: Path) -> None:
     cache, build = ArrayCache(tmp_path), Builder(20_000)
+    cache._mapped.limit = 0
     cache.get_or_build(KEY, build)
     damaged = bytearray(_file(tmp_path).read_bytes())
     damaged[-1] ^= 1
@@ -183,16 +184,20 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path, monkeypa
         ArrayCache(tmp_path / "file").get_or_build(KEY, Builder())
 
 
-def test_memory_of_small_entries_is_bounded(tmp_path: Path) -> None:
-    cache = ArrayCache(tmp_path, memory=20_000)
+def test_what_stays_open_is_bounded(tmp_path: Path) -> None:
+    cache = ArrayCache(tmp_path, memory=40_000)
+    cache._mapped.limit = 3
     keys = [cache_key(str(n), config={}, version=1) for n in range(12)]
-    for key in keys:
-        cache.get_or_build(key, Builder())
-        assert cache._small_bytes <= 20_000
-    assert 0 < len(cache._small) < 12
-    assert cache._small_bytes == sum(entry.nbytes for entry in cache._small.values())
-    for key in keys:
-        _check(cache.get_or_build(key, Builder()))
+    for _ in range(2):
+        for number, key in enumerate(keys):
+            size = 50 if number % 2 else 20_000
+            _check(cache.get_or_build(key, Builder(size)), size)
+            assert len(cache._mapped.entries) <= 3
+            held = sum(entry.nbytes for entry, _ in cache._small.entries.values())
+            assert 0 <= held == cache._small.weight <= 40_000
+    kept = cache.get_or_build(keys[-1], Builder())
+    assert cache.get(keys[-1]) is kept
+    assert 0 < len(cache._small.entries) < 6
 
 
 def test_leftovers_of_killed_processes_are_swept(tmp_path: Path) -> None:
