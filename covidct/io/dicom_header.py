@@ -128,9 +128,9 @@ def _walk(buffer: _Buffer, position: int, explicit: bool, values: dict[str, Any]
     """Walk over elements; stops before the first one outside of group 2 (``meta``), or at the pixels."""
     last = 0
     while buffer.has(position + 8):
+        if meta and buffer.data[position : position + 2] != b"\2\0":
+            return position  # the rest may have no explicit VR
         tag, vr, length, start = _element(buffer, position, explicit)
-        if meta and tag >> 16 != 2:
-            return position
         if tag <= last:
             raise OddHeaderError
         last = tag
