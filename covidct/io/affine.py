@@ -13,7 +13,6 @@ import numpy as np
 from covidct.errors import GeometryError
 from covidct.io.faults import OnFault, settle
 from covidct.io.geometry import canonical_axes, to_canonical
-from covidct.io.hu import AIR_HU
 from covidct.volume import Finding
 
 if TYPE_CHECKING:
@@ -178,10 +177,10 @@ def settle_grid(array: NDArray[Any], affine: NDArray[np.float64], *, on_fault: O
     findings = check_affine(affine, on_fault=on_fault)
     codes = {finding.code for finding in findings}
     if "sheared" in codes and on_fault == "repair":
-        array, affine = rectified(array, affine, fill=min(AIR_HU, float(array.min())))
+        array, affine = rectified(array, affine, fill=float(array.min()))  # air, or black in display values
     elif "not_orthonormal" in codes:
         affine = orthonormalised(affine, array.shape)
-    array, affine = to_canonical(array, affine)
+    array, affine = _turned(array, affine)
     if min(array.shape) < 3:
         size = " x ".join(str(n) for n in array.shape)
         message = f"The scan has {size} (slices x rows x columns) voxels, a volume needs at least 3 along each axis"
@@ -189,3 +188,21 @@ def settle_grid(array: NDArray[Any], affine: NDArray[np.float64], *, on_fault: O
             f"{message} (too_few_slices): give the whole scan.", (Finding("too_few_slices", f"{message}.", "refused"),)
         )
     return Grid(array, affine, findings)
+
+
+def _turned(array: NDArray[Any], affine: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """As ``to_canonical``, but flips a big array in place, slice by slice, so that it is not held twice."""
+    axes = canonical_axes(affine)
+    if axes.order != (0, 1, 2) or not (array.flags.writeable and array.flags.c_contiguous):
+        return to_canonical(array, affine)
+    flip_w, flip_h, flip_d = axes.flip
+    if flip_w or flip_h:
+        inner = (slice(None, None, -1 if flip_h else 1), slice(None, None, -1 if flip_w else 1))
+        for plane in array:
+            plane[:] = plane[inner].copy()
+    if flip_d:
+        for low in range(len(array) // 2):
+            kept = array[low].copy()
+            array[low] = array[-1 - low]
+            array[-1 - low] = kept
+    return array, axes.affine(affine, array.shape)

@@ -134,8 +134,8 @@ def looks_like_hu(array: NDArray[Any]) -> bool:
     """
     step = max(1, int(np.ceil((array.size / _SAMPLES) ** (1 / max(1, array.ndim)))))
     sample = array[(slice(None, None, step),) * array.ndim]
-    inside = sample[np.isfinite(sample) & (sample >= _AIR_RANGE[0])] if sample.dtype.kind == "f" else sample
-    inside = inside[inside >= _AIR_RANGE[0]]
+    inside = sample[sample >= _AIR_RANGE[0]]  # NaN compares false
+    inside = inside[np.isfinite(inside)]
     if inside.size == 0:
         return False
     air = np.count_nonzero(inside <= _AIR_RANGE[1])

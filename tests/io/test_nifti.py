@@ -181,6 +181,11 @@ def test_shear_is_refused_resampled_or_kept(tmp_path: Path) -> None:
     seen = straight.array > -480
     assert 2 * np.count_nonzero(truth & seen) / (truth.sum() + seen.sum()) >= 0.98
 
+    nib.save(nib.Nifti1Image(ball.T.astype(np.float32), LPS_TO_RAS @ grid), tmp_path / "unit.nii")
+    assert (
+        read_nifti(tmp_path / "unit.nii", on_fault="repair").intensity == "unit"
+    )  # what is new does not look like air
+
     write_mask(truth, straight, tmp_path / "mask.nii.gz")  # back on the slanting grid
     back = nib.load(tmp_path / "mask.nii.gz")
     np.testing.assert_allclose(back.affine, image.affine, atol=1e-4)
