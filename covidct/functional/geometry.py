@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ("isotropic_cube", "resample_mask")
 
-_BLOCK = 4  # slices converted at a time: fewer calls, and 4 x 512 x 512 float32 still fit the caches
+_BLOCK = 8  # slices converted at a time: fewer calls, and what they need still fits the caches
 _PARALLEL = 0.02  # voxels: axes that drift apart by less over the whole grid are taken as parallel
 
 
@@ -30,7 +30,8 @@ def isotropic_cube(volume: Volume, size: int = 128, pad_hu: float = -1024.0) -> 
     the centre, since a plain resize of a scan that is no cube would not be isotropic. A target voxel is the average of
     the linearly interpolated scan over a box whose width makes the total blur that of the target voxel
     (``sqrt(r^2 - 1)`` source voxels for a ratio ``r`` of spacings): constants and linear ramps are kept exactly, equal
-    spacing is the identity, and for r < 1 it is linear interpolation. Where a target voxel lies partly outside the
+    spacing is the identity, and for r < 1 it is linear interpolation. Within slices, for r >= 2, blocks of 2 x 2 voxels
+    are averaged first, which is faster and leaves the total blur as it is. Where a target voxel lies partly outside the
     scan, ``pad_hu`` takes that share.
 
     Args:
@@ -51,8 +52,12 @@ def isotropic_cube(volume: Volume, size: int = 128, pad_hu: float = -1024.0) -> 
     volume.require_hu("Resampling to a cube")
     volume.require_spacing("Resampling to a cube")
     step = max(n * s for n, s in zip(volume.shape, volume.spacing, strict=True)) / size
-    axes = [_axis_weights(n, size, step / s) for n, s in zip(volume.shape, volume.spacing, strict=True)]
-    array = _reduce(volume.array, axes, np.float32(pad_hu))
+    depth, height, width = zip(volume.shape, [step / s for s in volume.spacing], strict=True)
+    halve = all(n % 2 == 0 and ratio >= 2 for n, ratio in (height, width))
+    if halve:
+        height, width = ((n // 2, ratio / 2) for n, ratio in (height, width))
+    axes = [_axis_weights(n, size, ratio) for n, ratio in (depth, height, width)]
+    array = _reduce(volume.array, axes, np.float32(pad_hu), halve=halve)
     affine = _scaled_affine(volume, size, step)
     return replace(volume, array=array, affine=affine)
 
@@ -119,7 +124,7 @@ def _box_of_triangle(x: NDArray[np.float64], box: float) -> NDArray[np.float64]:
 
 
 def _reduce(
-    array: NDArray[Any], axes: list[tuple[sparse.csr_array, NDArray[np.float32]]], pad: np.float32
+    array: NDArray[Any], axes: list[tuple[sparse.csr_array, NDArray[np.float32]]], pad: np.float32, *, halve: bool
 ) -> NDArray[np.float32]:
     """Apply the weights of the three axes a few slices at a time; the volume is never float32 as a whole."""
     (depth, depth_cover), (height, height_cover), (width, width_cover) = axes
@@ -130,9 +135,10 @@ def _reduce(
 
     def shrink(part: slice) -> None:
         block = used[part]
-        rows = np.empty((array.shape[1], len(block), array.shape[2]), np.float32)
+        rows = np.empty((height.shape[1], len(block), width.shape[1]), np.float32)
         for k, index in enumerate(block):
-            rows[:, k] = array[index]
+            one = array[index].astype(np.float32, copy=False)
+            rows[:, k] = cv2.resize(one, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) if halve else one
         columns = cv2.transpose(height @ rows.reshape(len(rows), -1))
         plane[block] = (widths[len(block) - 1] @ columns).reshape(-1, size, size)
 
