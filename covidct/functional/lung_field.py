@@ -120,7 +120,7 @@ def _binarise(
     height, width = hu.shape[1:]
     y, x = np.mgrid[:height, :width]
     radius = np.hypot(y - (height - 1) / 2, x - (width - 1) / 2)
-    circle = radius < height / 2 - 2  # the reference's Gaussian spreads the outside by two pixels
+    circle = cv2.erode((radius < height / 2).view(np.uint8), np.ones((5, 5), np.uint8)) > 0  # as its Gaussian does
     corner = max(1, _CORNER // factors[1])
     pixel = spacing[1] * spacing[2]
 

@@ -15,8 +15,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import skimage
 from numpy.typing import NDArray
-from skimage import measure, morphology, segmentation
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -25,24 +25,25 @@ from covidct.functional.lungs import _segment, segment_lungs
 from tests.benchmarks.scans import large_scan
 
 Spacing = tuple[float, float, float]
+ski: Any = skimage  # without types; its parts load when they are used
 
 
 def recipe(hu: NDArray[Any], closing: int = 3) -> NDArray[np.bool_]:
     """Threshold, clear border, label, regionprops, closing with a ball (3 voxels: about 2 mm), hull per slice."""
     air = hu < -500
-    inner = np.stack([segmentation.clear_border(one) for one in air])
-    labels = measure.label(inner)
-    largest = sorted(measure.regionprops(labels), key=lambda part: -part.area)[:2]
+    inner = np.stack([ski.segmentation.clear_border(one) for one in air])
+    labels = ski.measure.label(inner)
+    largest = sorted(ski.measure.regionprops(labels), key=lambda part: -part.area)[:2]
     lungs = np.zeros(hu.shape, bool)
     for part in largest:
-        lung = morphology.closing(labels == part.label, morphology.ball(closing))
+        lung = ski.morphology.closing(labels == part.label, ski.morphology.ball(closing))
         for k in np.flatnonzero(lung.any((1, 2))):
-            lungs[k] |= morphology.convex_hull_image(lung[k])
+            lungs[k] |= ski.morphology.convex_hull_image(lung[k])
     return lungs
 
 
 def dice(a: NDArray[Any], b: NDArray[Any]) -> float:
-    return float(2 * np.count_nonzero(a & b) / max(np.count_nonzero(a) + np.count_nonzero(b), 1))
+    return float(2 * np.sum(a & b) / max(float(np.sum(a) + np.sum(b)), 1.0))
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
@@ -72,7 +73,9 @@ print((peak() - before) / 1024)
 
 def main(rounds: int = 3, recipes: int = 1) -> None:
     volume = large_scan()
-    hu, spacing = volume.array, volume.spacing
+    hu = volume.array
+    d, h, w = volume.spacing
+    spacing = (float(d), float(h), float(w))
     segment_lungs(hu[:8], spacing)  # loads ITK
     ours, field, full, plain = [], [], [], []
     for k in range(rounds):
@@ -93,7 +96,7 @@ def main(rounds: int = 3, recipes: int = 1) -> None:
         path = Path(folder) / "scan.npy"
         np.save(path, hu)
         for what in ("segment_lungs", "lung_field"):
-            extra = peak_extra(path, tuple(map(float, spacing)), what)
+            extra = peak_extra(path, spacing, what)
             print(f"{what}: peak extra memory {extra:.0f} MiB = {extra / (hu.nbytes / 2**20):.2f} x the int16 volume")
 
 

@@ -138,7 +138,7 @@ def test_resample_mask_equals_explicit_nearest_neighbour(angle: float) -> None:
     target.affine[:3, 3] += (0.31, -2.13, 1.17)
     points = (_world(target) - source.affine[:3, 3]) @ np.linalg.inv(source.affine[:3, :3]).T
     index = np.floor(points + 0.5).astype(int)[..., ::-1]
-    inside = ((index >= 0) & (index < mask.shape)).all(-1)
+    inside = np.asarray(((index >= 0) & (index < mask.shape)).all(-1))
     expected = np.where(inside, mask[tuple(np.where(inside[..., None], index, 0).transpose(3, 0, 1, 2))], 0)
     np.testing.assert_array_equal(resample_mask(mask, source, target), expected)
 

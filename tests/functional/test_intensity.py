@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from covidct.errors import UsageError
 from covidct.functional import window_hu
@@ -19,7 +22,7 @@ def test_window_of_known_values() -> None:
 
 @pytest.mark.parametrize("dtype", [np.int16, np.int32, np.float32, np.float64])
 def test_array_and_tensor_agree_bit_for_bit(dtype: type) -> None:
-    hu = np.random.default_rng(0).integers(-2000, 2000, (3, 4, 5)).astype(dtype)
+    hu: NDArray[Any] = np.random.default_rng(0).integers(-2000, 2000, (3, 4, 5)).astype(dtype)
     unit = window_hu(hu, -1000, 333)
     assert unit.dtype == np.float32
     tensor = window_hu(torch.from_numpy(hu), -1000, 333)

@@ -34,7 +34,7 @@ def _brute_force(mask: np.ndarray, size: tuple[int, int], sigma: float, mode: st
             cells[i, j] = np.mean(mask[rows, columns] > 0)
     if sigma > 0:
         cells = ndimage.gaussian_filter(cells, sigma, mode=mode, cval=0.0)
-    return cells / cells.sum()
+    return np.asarray(cells / cells.sum())
 
 
 @pytest.mark.parametrize("shape", [(224, 224), (100, 37), (5, 9), (7, 7)])
