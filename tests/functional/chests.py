@@ -54,18 +54,12 @@ def ellipsoid_chest(
     return np.clip(hu, -1024, 3071).astype(np.int16), lungs
 
 
-def canonical(image: Any) -> tuple[NDArray[Any], Spacing]:
-    """Array (D, H, W) on the LPS grid and its spacing, by SimpleITK."""
-    orient: Any = SimpleITK.DICOMOrient
-    image = orient(image, "LPS")
-    w, h, d = image.GetSpacing()
-    return np.asarray(SimpleITK.GetArrayFromImage(image)), (d, h, w)
-
-
 def read(path: Path) -> tuple[NDArray[Any], Spacing]:
-    """A NIfTI or NRRD file on the LPS grid."""
-    load: Any = SimpleITK.ReadImage
-    return canonical(load(str(path)))
+    """A NIfTI or NRRD file as array (D, H, W) on the LPS grid with its spacing, by SimpleITK."""
+    itk: Any = SimpleITK  # without types
+    image = itk.DICOMOrient(itk.ReadImage(str(path)), "LPS")
+    w, h, d = image.GetSpacing()
+    return np.asarray(itk.GetArrayFromImage(image)), (d, h, w)
 
 
 def real_scan(folder: Path, name: str) -> tuple[NDArray[np.int16], Spacing, NDArray[np.uint8] | None]:
