@@ -11,7 +11,7 @@ import numpy as np
 from covidct.errors import GeometryError, InputError, ModalityError
 from covidct.io.dicom_faults import examine, stack_affine
 from covidct.io.dicom_files import open_items
-from covidct.io.dicom_pixels import read_hu, require_codec, stored_values
+from covidct.io.dicom_pixels import encoded_pixels, read_hu, require_codec
 from covidct.io.dicom_series import Fault, Series, find_all, settle_faults
 from covidct.io.faults import check_on_fault
 from covidct.io.geometry import canonical_axes, straighten
@@ -165,7 +165,10 @@ def _not_ct_sentence(series: Series) -> str:
 
 
 def _same_pixels(one: Slice, other: Slice) -> bool:
-    return one.shape == other.shape and np.array_equal(stored_values(one), stored_values(other))
+    """Compare the encoded bytes: listing series decodes nothing, and damaged pixels have bytes too."""
+    forms = ("rows", "columns", "transfer_syntax", "bits_allocated", "signed", "samples")
+    alike = all(one.values.get(form) == other.values.get(form) for form in forms)
+    return alike and encoded_pixels(one) == encoded_pixels(other)
 
 
 def _spacing(series: Series) -> tuple[float, float, float]:

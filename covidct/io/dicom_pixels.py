@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from covidct.io.dicom_slices import Slice
 
-__all__ = ("colour_values", "decode_frames", "read_hu", "require_codec", "stored_values")
+__all__ = ("colour_values", "decode_frames", "encoded_pixels", "read_hu", "require_codec", "stored_values")
 
 NATIVE = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.1"})
 """Uncompressed, little endian: implicit and explicit VR."""
@@ -110,6 +110,16 @@ def stored_values(slice_: Slice) -> NDArray[Any]:
         with slice_.item.open() as file:
             return _mask_bits(_read_plain(file, slice_, None), slice_)
     return next(decode_frames([slice_]))
+
+
+def encoded_pixels(slice_: Slice) -> bytes:
+    """Bytes of one frame as the file holds them: of the frame where it is uncompressed, else from the pixels on."""
+    with slice_.item.open() as file:
+        file.seek(max(int(slice_.values["pixel_offset"]), 0))
+        if not _is_plain(slice_):
+            return file.read()
+        file.seek(slice_.frame * slice_.frame_bytes, 1)
+        return file.read(slice_.frame_bytes)
 
 
 def colour_values(slice_: Slice) -> NDArray[Any]:

@@ -1,7 +1,6 @@
 """Reading .nii.gz and .nii against nibabel and SimpleITK; prints ratios, asserts nothing.
 
-Run as ``python tests/benchmarks/bench_nifti.py [rounds]``. Rounds are interleaved in one process; medians. The isal
-package, when installed, is used by covidct; the first line says which is at work.
+Run as ``python tests/benchmarks/bench_nifti.py [rounds]``. Rounds are interleaved in one process; medians.
 """
 
 from __future__ import annotations
@@ -27,11 +26,10 @@ def main(rounds: int = 3) -> None:
     nibabel: Any = importlib.import_module("nibabel")  # the peers; their methods have no types
     sitk: Any = importlib.import_module("SimpleITK")
 
-    from covidct.io import inflate
     from covidct.io.nifti import read_nifti
     from tests.benchmarks.scans import large_scan
 
-    print(f"inflate by {vars(inflate)['_zlib'].__name__}, {rounds} interleaved rounds, warm files")
+    print(f"{rounds} interleaved rounds, warm files")
     volume = large_scan()
     with tempfile.TemporaryDirectory() as name:
         for file in (Path(name) / "scan.nii.gz", Path(name) / "other.nii"):
