@@ -50,9 +50,18 @@ def run_function(
 
 
 def usage_sentence(message: str, verb: str) -> str:
-    """One line of a parser's message, with the way to the help."""
+    """One line of a parser's message, with the way to the help.
+
+    jsonargparse tells of a misspelt argument as a tree of all types it has tried; the deepest reason is the one that
+    helps.
+    """
     line = " ".join(message.split()).replace("typing.", "").rstrip(".")
     line = re.sub(r"<class '([\w.]+)'>", r"\1", line)
+    reason = re.search(r".*Problem with given class_path '([\w.]+)': (.+?)(?= - Expected| Given value|$)", line)
+    if reason:
+        line = f"{reason.group(1).rpartition('.')[2]}: {reason.group(2)}"
+    else:
+        line = re.sub(r"(Does not validate).*Given value: ", r"\1 as any of its types. Given value: ", line)
     return f"{line} (see 'covidct {verb} --help')."
 
 

@@ -11,11 +11,12 @@ from covidct import RESEARCH_USE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from rich.console import Console
     from rich.table import Table
 
-__all__ = ("error", "make_table", "note", "print_json", "progress", "research_use", "results")
+__all__ = ("error", "make_table", "note", "placed", "print_json", "progress", "research_use", "results")
 
 _PLAIN_WIDTH = 160  # columns where stdout is a file or a pipe, so that tables are not folded at rich's 80
 
@@ -36,6 +37,11 @@ def note(text: str) -> None:
 def error(text: str) -> None:
     """Say what went wrong: one line on stderr."""
     note(f"covidct: error: {text}")
+
+
+def placed(sentence: str, path: Path) -> str:
+    """A sentence about an input that says which one, unless it does already."""
+    return sentence if str(path) in sentence else f"{path}: {sentence}"
 
 
 def research_use() -> None:

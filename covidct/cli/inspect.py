@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from covidct import RESEARCH_USE
 from covidct.cli.command import run_function
-from covidct.cli.console import error, make_table, note, print_json, research_use, results
+from covidct.cli.console import error, make_table, note, placed, print_json, research_use, results
 from covidct.errors import CovidctError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def inspect_paths(paths: list[Path], *, json: bool = False) -> int:
         try:
             found[str(path)] = find_series(path)
         except CovidctError as problem:
-            faults[str(path)] = str(problem)
+            faults[str(path)] = placed(str(problem), path)
     if json:
         print_json(_record(paths, found, faults))
     else:

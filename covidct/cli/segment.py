@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from covidct.cli.command import run_function
-from covidct.cli.console import research_use, results
+from covidct.cli.console import placed, research_use, results
 from covidct.cli.inspect import report_findings
 from covidct.errors import CovidctError, UsageError
 
@@ -41,12 +41,12 @@ def segment(
     from covidct.inference import segment_scan
     from covidct.io import read_scan, write_mask
 
-    volume = read_scan(scan, series=series, on_fault=on_fault)
-    report_findings(volume.findings)
     try:
+        volume = read_scan(scan, series=series, on_fault=on_fault)
         lungs = segment_scan(volume)
     except CovidctError as error:
-        raise type(error)(f"{scan}: {error}") from error
+        raise type(error)(placed(str(error), scan)) from error
+    report_findings(volume.findings)
     write_mask(lungs.mask, like=volume, path=out)
     right, left = lungs.lungs_ml["right"], lungs.lungs_ml["left"]
     results().print(

@@ -13,7 +13,7 @@ from covidct.cli.command import usage_sentence
 from covidct.cli.console import research_use, results
 from covidct.cli.quiet import quiet_lightning
 from covidct.datamodules import BaseDataModule
-from covidct.errors import UsageError
+from covidct.errors import CovidctError, UsageError
 from covidct.tasks import BaseTask, load_task
 from covidct.weights import load_checkpoint
 
@@ -29,12 +29,9 @@ def run(verb: str, argv: Sequence[str]) -> int:
     _import_parts()
     try:
         command = TaskCLI(verb, argv)
-    except ArgumentError as error:
-        raise UsageError(usage_sentence(str(error), verb)) from error
-    except (MisconfigurationException, TypeError, ValueError) as error:  # a trainer that cannot be made of the options
-        if isinstance(error, UsageError):
-            raise
-        raise UsageError(usage_sentence(str(error), verb)) from error
+    except (ArgumentError, MisconfigurationException, TypeError, ValueError) as error:
+        # the last three: a trainer or task that cannot be made of the options
+        raise _own_error(error) or UsageError(usage_sentence(str(error), verb)) from error
     try:
         getattr(command, f"run_{verb}")()
     except MisconfigurationException as error:
@@ -119,6 +116,11 @@ class TaskCLI(LightningCLI):
             if name in data.init_args and name not in given:
                 data.init_args[name] = getattr(record, name)
 
+    def after_instantiate_classes(self) -> None:
+        """Refuse, before anything is written, data that is prepared otherwise than the network was trained."""
+        if self.verb != "fit" and self.task.preprocessing is not None and self.datamodule is not None:
+            self.task.preprocessing.require_same(self.datamodule.preprocessing, what="the data module")
+
     def run_fit(self) -> None:
         """Train."""
         checkpoint = self.config.get("ckpt_path")
@@ -166,6 +168,15 @@ class TaskCLI(LightningCLI):
             "checkpoint_sha256": sha256_file(self.config["ckpt_path"]),
             "preprocessing": None if preprocessing is None else preprocessing.to_dict(),
         }
+
+
+def _own_error(error: BaseException | None) -> CovidctError | None:
+    """The sentence of covidct that a parser has wrapped in its own, if there is one."""
+    while error is not None:
+        if isinstance(error, CovidctError):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _scan_results(output: dict[str, Any], names: Sequence[str]) -> list[Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from covidct.cli.command import run_function
-from covidct.cli.console import error, make_table, note, progress, research_use, results
+from covidct.cli.console import error, make_table, note, placed, progress, research_use, results
 from covidct.cli.inspect import exit_code
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _examine_all(predictor: Predictor, folder: CohortFolder, scans: Sequence[Sca
         for scan in scans:
 
             def tell(sentence: str, path: Path = scan.path) -> None:
-                error(sentence if str(path) in sentence else f"{path}: {sentence}")
+                error(placed(sentence, path))
 
             result = examine(predictor, scan, id=folder.id_of(scan), tell=tell)
             folder.keep(result)
