@@ -79,8 +79,9 @@ def _examine_all(predictor: Predictor, folder: CohortFolder, scans: Sequence[Sca
     with progress(len(scans), "triage") as step:
         for scan in scans:
 
-            def tell(sentence: str, path: Path = scan.path) -> None:
-                error(placed(sentence, path))
+            def tell(sentence: str, scan: ScanInput = scan) -> None:
+                series = f" (series {scan.series})" if scan.series else ""
+                error(f"{placed(sentence, scan.path)}{series}")
 
             result = examine(predictor, scan, id=folder.id_of(scan), tell=tell)
             folder.keep(result)

@@ -25,12 +25,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from covidct.inference.discover import ScanInput
+    from covidct.preprocessing import Preprocessing
     from covidct.sample import Batch
     from covidct.tasks import BaseTask
     from covidct.volume import Volume
 
-__all__ = ("Predictor", "make_preview", "results_of_batch")
+__all__ = ("Predictor", "finer_preview", "make_preview", "results_of_batch")
 
+_READABLE = 128  # voxels across a picture: the published cube's
 _SHOWN = 6  # slices of a scan in its report: a row that is read at a glance
 
 
@@ -111,28 +113,31 @@ class Predictor:
         """
         seconds = dict(seconds or {})
         with _timed(seconds, "prepare"):
-            batch, lungs_ml = self._prepare(volume, id)
+            record, mask, lungs_ml = self._lungs(volume)
+            nobody = torch.tensor(0)
+            prepared = prepare_volume(volume, record, lung_mask=mask)
+            batch = collate([to_sample(prepared, id=id, subject=nobody, scan=nobody)])
         with _timed(seconds, "network"):
             (result,) = results_of_batch(self.task, batch)
+        with _timed(seconds, "pictures"):
+            preview = result.preview and finer_preview(result.preview, volume, record, lung_mask=mask)
         return replace(
             result,
             findings=volume.findings,
             geometry=_geometry(volume),
             lungs_ml=lungs_ml,
             seconds=seconds,
+            preview=preview,
         )
 
-    def _prepare(self, volume: Volume, name: str) -> tuple[Batch, dict[str, float]]:
-        """A batch of one scan, by the record of the checkpoint, and the volume of the lungs."""
-        record, mask, lungs_ml = self.preprocessing, None, {}
-        if record.mask_source == "threshold":
-            lungs = segment_scan(volume)
-            # the same mask that prepare_volume would find: handed over, so that it is computed once and measured here
-            record, mask, lungs_ml = replace(record, mask_source="file"), lungs.mask, dict(lungs.lungs_ml)
-        prepared = prepare_volume(volume, record, lung_mask=mask)
-        unknown = torch.tensor(0)
-        sample = to_sample(prepared, id=name, subject=unknown, scan=unknown)
-        return collate([sample]), lungs_ml
+    def _lungs(self, volume: Volume) -> tuple[Preprocessing, NDArray[np.uint8] | None, dict[str, float]]:
+        """The record to apply, the lung mask it needs, and the volume of the lungs."""
+        record = self.preprocessing
+        if record.mask_source != "threshold":
+            return record, None, {}
+        lungs = segment_scan(volume)
+        # the same mask that prepare_volume would find: handed over, so that it is computed once and measured here
+        return replace(record, mask_source="file"), lungs.mask, dict(lungs.lungs_ml)
 
 
 def results_of_batch(task: BaseTask, batch: Batch) -> list[ScanResult]:
@@ -201,6 +206,30 @@ def make_preview(
         weights=None if weights is None else weights[index, chosen].cpu().numpy(),
         indices=tuple(int(number) for number in chosen),
     )
+
+
+def finer_preview(
+    preview: Preview, volume: Volume, record: Preprocessing, *, lung_mask: NDArray[np.uint8] | None
+) -> Preview:
+    """The same slices at a resolution that a person can read, and whole where the network sees the lungs alone.
+
+    Args:
+        preview: of the cube that the network saw.
+        volume: the scan.
+        record: made the cube of the scan.
+        lung_mask: on the grid of the scan.
+
+    Returns:
+        Slices of a cube of a multiple of the voxels, at least 128 along each axis; ``preview`` itself where its own is
+        fine enough.
+    """
+    if record.size is None or record.size >= _READABLE or volume.intensity != "hu":
+        return preview
+    times = -(-_READABLE // record.size)
+    finer = prepare_volume(volume, replace(record, size=times * record.size, masking="original"), lung_mask=lung_mask)
+    chosen = np.asarray(preview.indices) * times + times // 2
+    slices = np.rint(finer["image"][0, chosen] / 257).astype(np.uint8)  # 65535 = 257 x 255
+    return replace(preview, slices=slices, lung_mask=finer["lung_mask"][0, chosen])
 
 
 def _shown_slices(mask: NDArray[np.uint8], scores: NDArray[np.float64]) -> NDArray[np.int64]:
