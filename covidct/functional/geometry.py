@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ("isotropic_cube", "resample_mask")
 
-_BLOCK = 8  # slices converted at a time: fewer calls, and what they need still fits the caches
+_BLOCK = 4  # slices converted at a time: fewer calls, and what they need still fits the caches
 _PARALLEL = 0.02  # voxels: axes that drift apart by less over the whole grid are taken as parallel
 
 
@@ -136,9 +136,10 @@ def _reduce(
     def shrink(part: slice) -> None:
         block = used[part]
         rows = np.empty((height.shape[1], len(block), width.shape[1]), np.float32)
+        scratch = np.empty(array.shape[1:], np.float32)
         for k, index in enumerate(block):
-            one = array[index].astype(np.float32, copy=False)
-            rows[:, k] = cv2.resize(one, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) if halve else one
+            scratch[:] = array[index]
+            rows[:, k] = cv2.resize(scratch, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) if halve else scratch
         columns = cv2.transpose(height @ rows.reshape(len(rows), -1))
         plane[block] = (widths[len(block) - 1] @ columns).reshape(-1, size, size)
 
