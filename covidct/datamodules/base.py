@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from covidct.datasets.base import Split
     from covidct.errors import CovidctError
     from covidct.preprocessing import Preprocessing
-    from covidct.sample import Batch
 
 __all__ = ("BaseDataModule", "default_cache_dir")
 
@@ -276,6 +275,6 @@ class BaseDataModule(pl.LightningDataModule):
         return found
 
 
-def _as_it_is(batch: Batch) -> Batch:
+def _as_it_is(batch: Any) -> Any:  # noqa: ANN401  (the loader thinks it is a list of samples)
     """Batches come collated from the data set."""
     return batch

@@ -88,10 +88,22 @@ def prepare_source(dataset: BaseDataset, source: int, preprocessing: Preprocessi
         return prepare_image(
             raw.scan, preprocessing, lung_mask=raw.lung_mask, lesion_mask=raw.lesion_mask, slice_label=label
         )
-    masks = {"lung_mask": raw.lung_mask, "lesion_mask": raw.lesion_mask, "slice_label": raw.slice_label}
     if preprocessing.kind == "ct_slice":
-        return prepare_slices(raw.scan, preprocessing, indices=dataset.slices[source], **masks)
-    prepared = prepare_volume(raw.scan, preprocessing, **masks)
+        return prepare_slices(
+            raw.scan,
+            preprocessing,
+            indices=dataset.slices[source],
+            lung_mask=raw.lung_mask,
+            lesion_mask=raw.lesion_mask,
+            slice_label=raw.slice_label,
+        )
+    prepared = prepare_volume(
+        raw.scan,
+        preprocessing,
+        lung_mask=raw.lung_mask,
+        lesion_mask=raw.lesion_mask,
+        slice_label=raw.slice_label,
+    )
     return {key: value[None] for key, value in prepared.items()}
 
 

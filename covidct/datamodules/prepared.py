@@ -55,9 +55,11 @@ class PreparedSamples(Dataset[Any]):
         self.cache = cache
         self.places = tuple(places)
         self.ids = tuple(record.id for record in records)
-        self.labels = torch.tensor([record.label for record in records], dtype=torch.int64)
-        self.subjects = torch.tensor([dataset.subject_hash(record) for record in records], dtype=torch.int64)
-        self.scans = torch.tensor([dataset.scan_hash(record) for record in records], dtype=torch.int64)
+        self.identities = {
+            "label": np.array([record.label for record in records], dtype=np.int64),
+            "subject": np.array([dataset.subject_hash(record) for record in records], dtype=np.int64),
+            "scan": np.array([dataset.scan_hash(record) for record in records], dtype=np.int64),
+        }
         self.augment = augment
         self.seed = seed
         self._open: OrderedDict[str, Mapping[str, NDArray[Any]]] = OrderedDict()
@@ -77,9 +79,7 @@ class PreparedSamples(Dataset[Any]):
         sample = to_sample(
             {key: value[row] for key, value in arrays.items()},
             id=self.ids[index],
-            subject=self.subjects[index].clone(),
-            scan=self.scans[index].clone(),
-            label=self.labels[index].clone(),
+            **{key: torch.tensor(values[index]) for key, values in self.identities.items()},
         )
         if self.augment is None:
             return sample
@@ -88,24 +88,30 @@ class PreparedSamples(Dataset[Any]):
 
     def __getitems__(self, draws: Sequence[int | Draw]) -> Batch:
         """A collated batch: each pixel is read from the memory map and written to the batch once."""
-        rows = [self._arrays(_index(draw)) for draw in draws]
-        alike = len({arrays["image"].shape[1:] for arrays, _ in rows}) == 1
-        if self.augment is not None or not alike:
-            return collate([cast("dict[str, Any]", self[draw]) for draw in draws])
-        first, _ = rows[0]
+        if self.augment is None:
+            indices = [_index(draw) for draw in draws]
+            rows = [self._arrays(index) for index in indices]
+            entries = {id(arrays): arrays for arrays, _ in rows}.values()
+            if len({arrays["image"].shape[1:] for arrays in entries}) == 1:
+                return self._gather(indices, rows)
+        return collate([cast("dict[str, Any]", self[draw]) for draw in draws])
+
+    def _gather(self, indices: list[int], rows: list[tuple[Mapping[str, NDArray[Any]], int]]) -> Batch:
+        """Samples of one shape, each array written into its place in the batch."""
         batch: Batch = {}
-        for key, value in first.items():
-            dtype = np.dtype(np.float32) if key == "image" else value.dtype
+        for key, value in rows[0][0].items():
+            dtype = np.float32 if key == "image" else value.dtype
             out = np.empty((len(rows), *value.shape[1:]), dtype=dtype)
-            for place, (arrays, row) in enumerate(rows):
-                if key == "image":
-                    to_unit(arrays[key][row], out=out[place])
-                else:
+            if key == "image":
+                for target, (arrays, row) in zip(out, rows, strict=True):
+                    to_unit(arrays[key][row], out=target)
+            else:
+                for place, (arrays, row) in enumerate(rows):
                     out[place] = arrays[key][row]
             batch[key] = torch.from_numpy(out)
-        index = torch.tensor([_index(draw) for draw in draws])
-        batch |= {"label": self.labels[index], "subject": self.subjects[index], "scan": self.scans[index]}
-        batch["id"] = [self.ids[i] for i in index.tolist()]
+        for key, values in self.identities.items():
+            batch[key] = torch.from_numpy(values[indices])
+        batch["id"] = [self.ids[index] for index in indices]
         return batch
 
     def _arrays(self, index: int) -> tuple[Mapping[str, NDArray[Any]], int]:
@@ -126,4 +132,4 @@ class PreparedSamples(Dataset[Any]):
 
 
 def _index(draw: int | Draw) -> int:
-    return draw.index if isinstance(draw, Draw) else draw
+    return draw if isinstance(draw, int) else draw.index

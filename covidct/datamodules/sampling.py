@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -26,7 +26,7 @@ class Draw(NamedTuple):
         repeat: how often the epoch drew the same sample before (balanced sampling repeats rare classes).
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # a tuple has a method of this name; a draw is not searched
     epoch: int
     repeat: int
 
@@ -75,10 +75,11 @@ class EpochSampler(DistributedSampler[Any]):
     def draws(self) -> list[Draw]:
         """The common order of the present epoch, over all processes."""
         rng = np.random.default_rng((self.seed, self.epoch))
-        order = self._balanced_order(rng) if self.balanced else rng.permutation(len(self.labels))
+        if not self.balanced:
+            return [Draw(index, self.epoch, 0) for index in rng.permutation(len(self.labels)).tolist()]
         seen: defaultdict[int, int] = defaultdict(int)
         draws = []
-        for index in order.tolist():
+        for index in self._balanced_order(rng).tolist():
             draws.append(Draw(index, self.epoch, seen[index]))
             seen[index] += 1
         return draws
@@ -113,7 +114,14 @@ class ResumableLoader(DataLoader[Any]):
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         """Batches of the epoch, or what is left of it after :meth:`load_state_dict`."""
         self._yielded, self._first = self._first, 0
-        return self._count(super().__iter__())
+        # Without workers the loader's own iterator would add a tenth to the cost of a batch that lies in the cache.
+        direct = self.num_workers == 0 and not self.pin_memory and hasattr(self.dataset, "__getitems__")
+        return self._count(self._direct() if direct else super().__iter__())
+
+    def _direct(self) -> Iterator[Any]:
+        dataset: Any = self.dataset
+        for draws in cast("Iterable[Any]", self.batch_sampler):
+            yield self.collate_fn(dataset.__getitems__(draws))
 
     def _count(self, batches: Iterator[Any]) -> Iterator[Any]:
         for batch in batches:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ("assign_folds", "assign_splits", "check_no_overlap")
 
 _PARTS: tuple[Split, ...] = ("train", "val", "test")
+_PARTNERS = 1000  # swaps look at this many of the smallest subjects: enough for any choice, and linear in the cohort
 
 
 def assign_splits(
@@ -34,7 +35,7 @@ def assign_splits(
 
     Subjects are dealt out from the one with most samples to the one with fewest, each to the part that it brings
     nearest to its share of every class; subjects of one size come in the order of a seeded hash. Then single subjects
-    are moved as long as that helps.
+    are moved and pairs swapped as long as that helps.
 
     Args:
         subjects: subject key of each sample.
@@ -98,7 +99,7 @@ def assign_folds(subjects: Sequence[str], labels: Sequence[int], *, num_folds: i
     return [int(fold) for fold in folds]
 
 
-def check_no_overlap(parts: Mapping[str, Sequence[Record]]) -> None:
+def check_no_overlap(parts: Mapping[Split, Sequence[Record]]) -> None:
     """Refuse a split in which one subject is in two parts.
 
     Args:
@@ -140,47 +141,70 @@ def _class_counts(subjects: Sequence[str], labels: Sequence[int], seed: int) -> 
 def _deal(counts: NDArray[np.int64], share: NDArray[np.float64]) -> NDArray[np.int64]:
     """Part of each subject; ``counts`` is (subjects, classes), largest first, ``share`` the parts' shares.
 
-    Lowers the sum over parts and classes of ((samples - wanted samples) / samples of the class)^2: first by dealing
-    out, then by moving single subjects until no move helps.
+    Lowers the sum over parts and classes of ((samples - wanted samples) / samples of the class)^2, all classes
+    together counting as one more class: first by dealing out, then by moves and swaps until none helps.
     """
+    counts = np.column_stack([counts, counts.sum(axis=1)])
     total = counts.sum(axis=0)
-    target = share[:, None] * total  # (parts, classes)
-    weight = 1.0 / total**2  # a rare class counts as much as a frequent one
+    scaled = counts / total  # a rare class counts as much as a frequent one
+    excess = np.repeat(-share[:, None], len(total), axis=1)  # (parts, classes): what a part has beyond its share
     open_parts = np.flatnonzero(share > 0)
-    filled = np.zeros_like(target)
     part = np.full(len(counts), -1)
-
-    def best_part(count: NDArray[np.int64]) -> tuple[int, NDArray[np.float64]]:
-        gain = (count * (2 * (target - filled) - count) * weight).sum(axis=1)
-        return int(open_parts[np.argmax(gain[open_parts])]), gain
-
-    for subject, count in enumerate(counts):
-        part[subject], _ = best_part(count)
-        filled[part[subject]] += count
-    _fill_empty(part, counts, open_parts, filled)
-    for _ in range(10):  # each move lowers the distance; a few passes reach the end
-        before = part.copy()
-        for subject, count in enumerate(counts):
-            here = int(part[subject])
-            if np.count_nonzero(part == here) == 1:
-                continue  # never empty a part
-            filled[here] -= count
-            best, gain = best_part(count)
-            part[subject] = best if gain[best] > gain[here] + 1e-12 else here
-            filled[part[subject]] += count
-        if np.array_equal(part, before):
+    for subject, count in enumerate(scaled):
+        cost = (count * (2 * excess[open_parts] + count)).sum(axis=1)
+        part[subject] = open_parts[int(np.argmin(cost))]
+        excess[part[subject]] += count
+    _fill_empty(part, scaled, open_parts, excess)
+    for _ in range(20):  # each step lowers the distance; a few passes reach the end
+        if not any([_step(subject, part, scaled, open_parts, excess) for subject in range(len(scaled))]):
             break
     return part
 
 
 def _fill_empty(
-    part: NDArray[np.int64], counts: NDArray[np.int64], open_parts: NDArray[np.int64], filled: NDArray[np.float64]
+    part: NDArray[np.int64], scaled: NDArray[np.float64], open_parts: NDArray[np.int64], excess: NDArray[np.float64]
 ) -> None:
     """Give every wanted part at least one subject, the smallest of the part with most subjects."""
     for p in open_parts:
         if not (part == p).any():
-            donor = int(np.bincount(part, minlength=len(filled)).argmax())
-            subject = int(np.flatnonzero(part == donor)[-1])
-            filled[donor] -= counts[subject]
-            filled[p] += counts[subject]
-            part[subject] = p
+            donor = int(np.bincount(part, minlength=len(excess)).argmax())
+            _move(int(np.flatnonzero(part == donor)[-1]), int(p), part, scaled, excess)
+
+
+def _step(
+    subject: int,
+    part: NDArray[np.int64],
+    scaled: NDArray[np.float64],
+    open_parts: NDArray[np.int64],
+    excess: NDArray[np.float64],
+) -> bool:
+    """Do the best move or swap of one subject if it lowers the distance; a part is never emptied."""
+    here, count = int(part[subject]), scaled[subject]
+    gap = excess[here] - excess  # (parts, classes); moving d from here to p costs 2 d (d - gap)
+    moves = (2 * count * (count - gap)).sum(axis=1)
+    moves[[p for p in range(len(moves)) if p not in open_parts or p == here]] = np.inf
+    if np.count_nonzero(part == here) == 1:
+        moves[:] = np.inf
+    first = max(len(part) - _PARTNERS, 0)
+    given = count - scaled[first:]  # what a swap with each other subject takes from here
+    swaps = (2 * given * (given - gap[part[first:]])).sum(axis=1)
+    swaps[part[first:] == here] = np.inf
+    best_move, best_swap = int(np.argmin(moves)), first + int(np.argmin(swaps))
+    if min(moves[best_move], swaps[best_swap - first]) > -1e-12:
+        return False
+    if moves[best_move] <= swaps[best_swap - first]:
+        _move(subject, best_move, part, scaled, excess)
+    else:
+        there = int(part[best_swap])
+        _move(best_swap, here, part, scaled, excess)
+        _move(subject, there, part, scaled, excess)
+    return True
+
+
+def _move(
+    subject: int, to: int, part: NDArray[np.int64], scaled: NDArray[np.float64], excess: NDArray[np.float64]
+) -> None:
+    """Put a subject into another part."""
+    excess[part[subject]] -= scaled[subject]
+    excess[to] += scaled[subject]
+    part[subject] = to

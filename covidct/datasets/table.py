@@ -137,7 +137,7 @@ def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
             import pandas as pd
 
             frame = pd.read_parquet(path).astype("string").fillna("")
-            return [str(name) for name in frame.columns], frame.to_dict("records")
+            return [str(name) for name in frame.columns], cast("list[dict[str, str]]", frame.to_dict("records"))
         with path.open(encoding="utf-8-sig", newline="") as file:
             header, *lines = [line for line in csv.reader(file, skipinitialspace=True) if line] or [[]]
     except (ValueError, OSError, csv.Error) as error:  # pyarrow's errors are ValueErrors or OSErrors

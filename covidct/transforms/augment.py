@@ -49,7 +49,7 @@ class Augment:
             ``allow_missing_keys=True`` and mode ``"nearest"`` for masks in MONAI.
     """
 
-    def __init__(self, transform: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    def __init__(self, transform: Callable[..., Any]) -> None:
         """Keep the transform; it must pickle, since it goes to worker processes."""
         self.transform = transform
 
@@ -129,7 +129,7 @@ def _image_transform(*, elastic: bool) -> torch.nn.Module:
         *([v2.RandomApply([RandomElastic(_OFFSET, control=_CONTROL)], p=0.5)] if elastic else []),
         v2.RandomApply([v2.RandomChoice(noises)], p=0.5),
     ]
-    return v2.Compose(steps)
+    return cast("torch.nn.Module", v2.Compose(steps))
 
 
 def _torchvision(transform: Any, sample: Sample, seed: int) -> tuple[dict[str, Any], bool]:  # noqa: ANN401
@@ -148,7 +148,8 @@ def _torchvision(transform: Any, sample: Sample, seed: int) -> tuple[dict[str, A
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         out = transform(data)
-    moved: dict[str, Any] = {key: _plain(out[key], sample[key]) for key in _SPATIAL if key in sample}
+    tensors = cast("dict[str, Tensor]", sample)
+    moved: dict[str, Any] = {key: _plain(out[key], tensors[key]) for key in _SPATIAL if key in sample}
     if "instances" in sample:
         moved["instances"] = _instances(out["instances"], sample["instances"])
     return moved, _is_mirror(out["probe"].as_subclass(torch.Tensor))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ("InPlaned",)
 
 
-class InPlaned(Randomizable, MapTransform):  # type: ignore[misc]
+class InPlaned(Randomizable, MapTransform):
     """Shows the slices of (C, D, H, W) volumes to a 2-D dictionary transform as channels of one image.
 
     One deformation is drawn and applied to all slices, as 2-D networks were trained with; it costs one 2-D grid
@@ -39,7 +39,7 @@ class InPlaned(Randomizable, MapTransform):  # type: ignore[misc]
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Transform a sample; what the keys do not name passes unchanged."""
         out = dict(data)
-        present = list(self.key_iterator(out))
+        present = [key for key in self.keys if key in out]
         flat = {key: _tensor(out[key]).flatten(0, 1) for key in present}
         moved = self.transform(flat)
         for key in present:

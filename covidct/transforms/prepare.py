@@ -192,7 +192,9 @@ def to_sample(prepared: Mapping[str, NDArray[Any]], **identity: Tensor | str) ->
 
 def to_unit(fixed: NDArray[np.uint16], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
     """Fixed point to float32 in [0, 1], into ``out`` where given."""
-    return np.multiply(fixed, UNIT_STEP, out=out, dtype=np.float32)
+    unit = np.empty(fixed.shape, dtype=np.float32) if out is None else out
+    np.copyto(unit, fixed)  # converting first, then scaling in place: half the time of one converting product
+    return np.multiply(unit, UNIT_STEP, out=unit)
 
 
 def _check(preprocessing: Preprocessing, kind: str, intensity: str) -> None:
@@ -295,7 +297,7 @@ def _resize(
 
 def _in_plane_spacing(spacing: Sequence[float], before: Sequence[int], after: Sequence[int]) -> NDArray[np.float32]:
     """Spacing (height, width) after resizing from ``before`` to ``after`` pixels."""
-    return (np.asarray(spacing) * np.asarray(before) / np.asarray(after)).astype(np.float32)
+    return np.asarray(np.asarray(spacing) * np.asarray(before) / np.asarray(after), dtype=np.float32)
 
 
 def _nearest_slices(volume: Volume, grid: Volume) -> NDArray[np.int64]:
@@ -307,4 +309,4 @@ def _nearest_slices(volume: Volume, grid: Volume) -> NDArray[np.int64]:
     line = np.stack([np.full(depth, (width - 1) / 2), np.full(depth, (height - 1) / 2), np.arange(depth)])
     world = grid.affine[:3, :3] @ line + grid.affine[:3, 3:]
     native = np.linalg.solve(volume.affine[:3, :3], world - volume.affine[:3, 3:])
-    return np.floor(native[2] + 0.5 + 1e-6).astype(np.int64)  # the rounding of resample_mask
+    return np.asarray(np.floor(native[2] + 0.5 + 1e-6), dtype=np.int64)  # the rounding of resample_mask

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ("LungMaskd", "WindowHUd")
 
 
-class WindowHUd(MapTransform):  # type: ignore[misc]
+class WindowHUd(MapTransform):
     """Maps a window of Hounsfield units to [0, 1], clipped; see :func:`covidct.functional.window_hu`.
 
     Args:
@@ -44,7 +44,7 @@ class WindowHUd(MapTransform):  # type: ignore[misc]
         return out
 
 
-class LungMaskd(MapTransform):  # type: ignore[misc]
+class LungMaskd(MapTransform):
     """Adds a lung mask by threshold; see :func:`covidct.functional.segment_lungs`.
 
     Args:

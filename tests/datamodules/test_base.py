@@ -5,7 +5,7 @@ import pickle
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import pytorch_lightning as pl
@@ -19,6 +19,12 @@ from covidct.errors import InputError, ManifestError, UsageError
 from covidct.sample import check_batch
 from tests.fakes.chests import FakeCXR, FakeSlices, FakeVolumes
 from tests.fakes.cohort import write_table, write_volumes
+
+if TYPE_CHECKING:
+    from covidct.datamodules.prepared import PreparedSamples
+    from covidct.datamodules.sampling import EpochSampler
+    from covidct.datasets import Raw
+    from covidct.datasets.base import Split
 
 
 def volumes(folder: Path, dataset: FakeVolumes | None = None, **options: Any) -> CTVolumeDataModule:  # noqa: ANN401
@@ -68,7 +74,7 @@ def test_number_of_workers_changes_nothing(folder: Path, shape: int) -> None:
         loader = ready(modules(folder, num_workers=workers)[shape]).train_dataloader()
         epochs = []
         for epoch in (0, 1):
-            loader.sampler.set_epoch(epoch)
+            cast("EpochSampler", loader.sampler).set_epoch(epoch)
             epochs.append(list(loader))
         runs.append(epochs)
     for one, other in zip(*runs, strict=True):
@@ -80,7 +86,7 @@ def test_number_of_workers_changes_nothing(folder: Path, shape: int) -> None:
 
 def test_one_gather_gives_what_samples_give(folder: Path) -> None:
     for module in modules(folder, augment=False):
-        dataset = ready(module).val_dataloader().dataset  # type: ignore[union-attr]
+        dataset = cast("PreparedSamples", ready(module).train_dataloader().dataset)
         batch = dataset.__getitems__([1, 0])
         for place, index in enumerate((1, 0)):
             sample = dataset[index]
@@ -125,7 +131,12 @@ def test_failures_are_collected_and_nothing_is_lost(tmp_path: Path, monkeypatch:
     assert "scan-5" not in message
     read: list[int] = []
     load = FakeVolumes.load
-    monkeypatch.setattr(FakeVolumes, "load", lambda self, source: (read.append(source), load(self, source))[1])
+
+    def noted(self: FakeVolumes, source: int) -> Raw:
+        read.append(source)
+        return load(self, source)
+
+    monkeypatch.setattr(FakeVolumes, "load", noted)
     volumes(tmp_path, FakeVolumes(12)).prepare_data()
     assert sorted(read) == list(range(7))
 
@@ -166,7 +177,7 @@ def test_subject_stays_in_one_part(folder: Path) -> None:
 def test_overlap_of_a_data_sets_own_split_is_refused(folder: Path) -> None:
     class Leaky(FakeVolumes):
         def make_records(self) -> Any:  # noqa: ANN401
-            parts = ("train", "val", "test")
+            parts: tuple[Split, ...] = ("train", "val", "test")
             return tuple(replace(record, split=parts[i % 3]) for i, record in enumerate(super().make_records()))
 
     with pytest.raises(ManifestError, match="more than one split"):
@@ -192,7 +203,7 @@ def test_unlabelled_scans_are_predicted_only(folder: Path) -> None:
 
     module = ready(volumes(folder, Unlabelled(14)))
     assert sum(len(module.records(part)) for part in ("train", "val", "test")) == 12
-    assert len(module.predict_dataloader().dataset) == 14
+    assert len(cast("PreparedSamples", module.predict_dataloader().dataset)) == 14
 
 
 def test_pickles_and_keeps_plain_hyperparameters(folder: Path) -> None:

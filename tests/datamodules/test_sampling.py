@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.data import Dataset
 
 from covidct.datamodules.sampling import Draw, EpochSampler, ResumableLoader
 
@@ -70,7 +71,7 @@ def test_resume_goes_on_where_it_stopped() -> None:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_loader_counts_what_it_gave(workers: int) -> None:
     def loader() -> ResumableLoader:
-        return ResumableLoader(list(range(10)), batch_size=3, sampler=IndexSampler([0] * 10), num_workers=workers)
+        return ResumableLoader(Numbers(), batch_size=3, sampler=IndexSampler([0] * 10), num_workers=workers)
 
     whole = [batch.tolist() for batch in loader()]
     first = loader()
@@ -84,6 +85,16 @@ def test_loader_counts_what_it_gave(workers: int) -> None:
     assert given + [batch.tolist() for batch in second] == whole
     assert second.state_dict() == {"epoch": 0, "batches": 4}
     assert [batch.tolist() for batch in second] == whole
+
+
+class Numbers(Dataset[int]):
+    """0 to 9."""
+
+    def __len__(self) -> int:
+        return 10
+
+    def __getitem__(self, index: int) -> int:
+        return index
 
 
 class IndexSampler(EpochSampler):

