@@ -209,7 +209,7 @@ def make_preview(
 
 
 def finer_preview(
-    preview: Preview, volume: Volume, record: Preprocessing, *, lung_mask: NDArray[np.uint8] | None
+    preview: Preview, volume: Volume, record: Preprocessing, *, lung_mask: NDArray[np.uint8] | None = None
 ) -> Preview:
     """The same slices at a resolution that a person can read, and whole where the network sees the lungs alone.
 
@@ -217,7 +217,7 @@ def finer_preview(
         preview: of the cube that the network saw.
         volume: the scan.
         record: made the cube of the scan.
-        lung_mask: on the grid of the scan.
+        lung_mask: on the grid of the scan, where the record's ``mask_source`` is a file.
 
     Returns:
         Slices of a cube of a multiple of the voxels, at least 128 along each axis; ``preview`` itself where its own is

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -130,3 +132,20 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
     command = f"{sys.executable} -m covidct list --json | head -c 1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)  # noqa: S607
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_arguments_out_of_the_blue_are_never_an_internal_error(
+    seed: int, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rng = random.Random(seed)  # noqa: S311
+    words = ["--json", "--config", "--", "-", "", "\x00", "é", "{", "[1", "a: b", "--x=1", "nan", "--topic", "=", "all"]
+    verb = rng.choice(["list", "inspect", "doctor", "segment", "lst"])
+    argv = [verb, *(rng.choice(words) for _ in range(rng.randint(1, 4)))]
+    code = main(argv)
+    captured = capsys.readouterr()
+    assert code in (0, 1, 2, 3), argv
+    assert "Traceback" not in captured.err
+    if code == 2:
+        assert captured.err.count("\n") == 1, argv
