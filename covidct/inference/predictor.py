@@ -237,7 +237,9 @@ def _shown_slices(mask: NDArray[np.uint8], scores: NDArray[np.float64]) -> NDArr
     lung = np.flatnonzero(mask.any((1, 2)))
     if not len(lung):
         lung = np.arange(len(mask))
-    places = np.linspace(0, len(lung) - 1, min(_SHOWN, len(lung)) + 2)[1:-1]
+    if len(lung) <= _SHOWN:
+        return lung
+    places = np.linspace(0, len(lung) - 1, _SHOWN + 2)[1:-1]
     chosen = set(lung[np.rint(places).astype(np.int64)].tolist())
     if np.isfinite(scores).any():
         best = int(np.nanargmax(scores))

@@ -1,0 +1,113 @@
+"""A checkpoint on single scans: the path of the training, and pictures of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from covidct.errors import CheckpointError, InputError, UsageError
+from covidct.inference import Predictor
+from covidct.inference.predictor import finer_preview, make_preview, results_of_batch
+from covidct.labels import CLASSES
+from covidct.sample import collate
+from covidct.transforms import prepare_volume, to_sample
+from tests.fakes.checkpoint import SIZE, phantom, tiny_data
+
+
+@pytest.fixture(scope="module")
+def predictor(checkpoint: Path) -> Predictor:
+    return Predictor(checkpoint, device="cpu")
+
+
+def test_a_scan_gets_the_probabilities_of_the_data_modules_path(
+    predictor: Predictor, checkpoint: Path, tmp_path: Path
+) -> None:
+    data = tiny_data(tmp_path)
+    data.prepare_data()
+    data.setup("predict")
+    batch = next(iter(data.predict_dataloader()))
+    with torch.inference_mode():
+        wanted = predictor.task.predict_step(batch, 0)
+    volume = data.dataset.load(0).scan
+    result = predictor.apply(volume, id="x")  # type: ignore[arg-type]
+    assert list(result.probabilities) == list(CLASSES)
+    np.testing.assert_allclose(list(result.probabilities.values()), wanted["prob"][0].numpy(), atol=1e-6)
+    np.testing.assert_allclose(
+        result.slice_scores, wanted["slice_scores"][0, :, CLASSES.index(result.predicted)].numpy(), atol=1e-6
+    )
+
+
+def test_pictures_are_slices_of_the_lungs_with_the_best_among_them(predictor: Predictor) -> None:
+    scan = phantom()
+    result = predictor.apply(scan.volume, id="x")
+    preview = result.preview
+    assert preview is not None
+    assert len(preview.indices) == len(preview.slices) == 6
+    assert list(preview.indices) == sorted(preview.indices)
+    assert int(np.nanargmax(result.slice_scores)) in preview.indices
+    assert preview.weights is not None
+    np.testing.assert_allclose(preview.weights.sum((1, 2)), 1, atol=1e-5)
+    assert preview.slices.shape[1:] == (128, 128)
+    assert preview.lung_mask.any((1, 2)).all()
+
+
+def test_finer_pictures_show_the_slices_that_the_network_saw(predictor: Predictor) -> None:
+    volume = phantom().volume
+    record = predictor.preprocessing
+    sample = to_sample(prepare_volume(volume, record), id="x", subject=torch.tensor(0), scan=torch.tensor(0))
+    coarse = make_preview(collate([sample]), 0)
+    assert coarse is not None
+    finer = finer_preview(coarse, volume, record)
+    n, height, width = coarse.slices.shape
+    blocks = finer.slices.reshape(n, height, 128 // SIZE, width, 128 // SIZE).mean((2, 4))
+    correlation = np.corrcoef(blocks.ravel(), coarse.slices.ravel())[0, 1]
+    assert correlation > 0.97
+    whole = finer_preview(coarse, volume, replace(record, masking="lungs"))
+    np.testing.assert_array_equal(whole.slices, finer.slices)
+    assert finer_preview(coarse, volume, replace(record, size=128)) is coarse
+
+
+def test_a_batch_without_masks_has_no_pictures(predictor: Predictor) -> None:
+    assert make_preview({"image": torch.zeros(1, 1, 4, 8, 8)}, 0) is None
+    empty = {"image": torch.zeros(1, 1, 4, 8, 8), "lung_mask": torch.zeros(1, 1, 4, 8, 8, dtype=torch.uint8)}
+    preview = make_preview(empty, 0)
+    assert preview is not None
+    assert preview.indices == (0, 1, 2, 3)
+
+
+def test_labels_of_a_batch_become_words(predictor: Predictor, tmp_path: Path) -> None:
+    data = tiny_data(tmp_path)
+    data.prepare_data()
+    data.setup("predict")
+    (first, *_) = data.predict_dataloader()
+    assert results_of_batch(predictor.task, first)[0].label == "normal"
+    assert results_of_batch(predictor.task, first | {"label": torch.tensor([-1])})[0].label == ""
+
+
+def test_scans_without_lungs_or_units_are_refused(predictor: Predictor) -> None:
+    volume = phantom().volume
+    with pytest.raises(InputError, match="No lungs"):
+        predictor.apply(replace(volume, array=np.zeros_like(volume.array)), id="x")
+    with pytest.raises(InputError, match="Hounsfield"):
+        predictor.apply(replace(volume, intensity="unit"), id="x")
+
+
+def test_devices(checkpoint: Path) -> None:
+    with pytest.raises(UsageError, match="abacus"):
+        Predictor(checkpoint, device="abacus")
+    wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    assert Predictor(checkpoint).device.type == wanted
+
+
+def test_a_task_without_a_record_is_refused(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from covidct.tasks import load_task
+
+    task = load_task(checkpoint)
+    task.preprocessing = None
+    monkeypatch.setattr("covidct.inference.predictor.load_task", lambda _: task)
+    with pytest.raises(CheckpointError, match="whole CT volumes"):
+        Predictor(checkpoint)
