@@ -138,7 +138,7 @@ class BaseDataModule(pl.LightningDataModule):
             )
 
     def setup(self, stage: str) -> None:
-        """Find the prepared scans and split the samples by subject.
+        """Find the prepared scans and, unless it is for prediction alone, split the samples by subject.
 
         Raises:
             UsageError: when :meth:`prepare_data` was not called, or the split cannot be made.
@@ -146,7 +146,7 @@ class BaseDataModule(pl.LightningDataModule):
         """
         if self._available is None:
             self._available = self._find()
-        if not self._parts:
+        if not self._parts and stage != "predict":
             usable = [record for record in self.dataset.records if record.source in self._available]
             labelled = [record for record in usable if record.label >= 0]
             self._parts = divide(labelled, self._division)

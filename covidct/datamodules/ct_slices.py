@@ -31,7 +31,7 @@ class CTSliceDataModule(BaseDataModule):
         split: ``"manifest"``: the data set's own split; ``"subject"``: by the fractions; ``"auto"``: its own where it
             has one.
         val_fraction: share of the samples for validation.
-        test_fraction: share of the samples for the test.
+        test_fraction: share of the samples for the test; 1 for a cohort that is only tested on.
         num_folds: 0, or the number of folds of a cross-validation of all but the test part.
         fold: the fold that is validated on, 0 to ``num_folds`` - 1.
         seed: decides splits, order and augmentation.

@@ -41,22 +41,23 @@ def assign_splits(
         subjects: subject key of each sample.
         labels: class of each sample.
         val_fraction: share of the samples for validation, 0 to 1.
-        test_fraction: share of the samples for the test, 0 to 1.
+        test_fraction: share of the samples for the test, 0 to 1; 1 makes all of them the test part.
         seed: chooses among equally good splits.
 
     Returns:
         The part of each sample.
 
     Raises:
-        UsageError: when the fractions leave nothing to train on, or there are fewer subjects than parts.
+        UsageError: when the fractions are no shares of a whole, or there are fewer subjects than parts.
     """
-    if min(val_fraction, test_fraction) < 0 or val_fraction + test_fraction >= 1:
+    train_fraction = 1 - val_fraction - test_fraction
+    if min(val_fraction, test_fraction, train_fraction + 1e-9) < 0:
         raise UsageError(
-            f"val_fraction={val_fraction} and test_fraction={test_fraction} leave nothing to train on: "
-            "give two non-negative shares with a sum below 1."
+            f"val_fraction={val_fraction} and test_fraction={test_fraction} are no shares of a whole: give two "
+            "non-negative numbers with a sum of at most 1."
         )
     names, counts = _class_counts(subjects, labels, seed)
-    share = np.array([1 - val_fraction - test_fraction, val_fraction, test_fraction])
+    share = np.array([train_fraction if train_fraction > 1e-9 else 0.0, val_fraction, test_fraction])
     wanted = int((share > 0).sum())
     if len(names) < wanted:
         raise UsageError(

@@ -258,6 +258,17 @@ def test_parts_that_are_empty(folder: Path) -> None:
         module.test_dataloader()
 
 
+def test_one_scan_can_be_predicted_and_a_cohort_only_tested(folder: Path) -> None:
+    module = volumes(folder, FakeVolumes(1))
+    module.prepare_data()
+    module.setup("predict")
+    assert len(list(module.predict_dataloader())) == 1
+    module = ready(volumes(folder, val_fraction=0.0, test_fraction=1.0))
+    assert len(list(module.test_dataloader())) == 12
+    with pytest.raises(UsageError, match="no samples for train"):
+        module.train_dataloader()
+
+
 def test_cache_goes_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("COVIDCT_CACHE", str(tmp_path / "a"))
     assert default_cache_dir() == tmp_path / "a"

@@ -98,9 +98,14 @@ def test_fraction_zero_leaves_a_part_empty() -> None:
     assert set(split([(f"p{i}", i % 2) for i in range(10)], val=0.0)) == {"train", "test"}
 
 
-@pytest.mark.parametrize(("val", "test"), [(0.5, 0.5), (-0.1, 0.2), (1.0, 0.0)])
-def test_fractions_without_training_are_refused(val: float, test: float) -> None:
-    with pytest.raises(UsageError, match="leave nothing to train on"):
+def test_everything_may_be_the_test_part() -> None:
+    assert set(split([(f"p{i}", i % 2) for i in range(10)], val=0.0, test=1.0)) == {"test"}
+    assert set(split([(f"p{i}", i % 2) for i in range(10)], val=0.3, test=0.7)) == {"val", "test"}
+
+
+@pytest.mark.parametrize(("val", "test"), [(0.5, 0.6), (-0.1, 0.2), (1.1, 0.0)])
+def test_impossible_fractions_are_refused(val: float, test: float) -> None:
+    with pytest.raises(UsageError, match="no shares of a whole"):
         assign_splits(["a", "b", "c"], [0, 1, 0], val_fraction=val, test_fraction=test)
 
 
