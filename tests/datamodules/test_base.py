@@ -263,10 +263,10 @@ def test_one_scan_can_be_predicted_and_a_cohort_only_tested(folder: Path) -> Non
     module.prepare_data()
     module.setup("predict")
     assert len(list(module.predict_dataloader())) == 1
-    module = ready(volumes(folder, val_fraction=0.0, test_fraction=1.0))
-    assert len(list(module.test_dataloader())) == 12
+    tested = ready(volumes(folder, val_fraction=0.0, test_fraction=1.0))
+    assert len(list(tested.test_dataloader())) == 12
     with pytest.raises(UsageError, match="no samples for train"):
-        module.train_dataloader()
+        tested.train_dataloader()
 
 
 def test_cache_goes_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

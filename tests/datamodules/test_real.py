@@ -62,7 +62,7 @@ def test_slice_pictures_with_their_published_split(real_data: Path, tmp_path: Pa
     module.prepare_data()
     module.setup("fit")
     for part in ("train", "val", "test"):
-        assert len(module.records(part)) == sum(row["split"] == part for row in rows)  # type: ignore[arg-type]
+        assert len(module.records(part)) == sum(row["split"] == part for row in rows)
     batch = next(iter(module.train_dataloader()))
     check_batch(batch, "ct_slice", ["label"])
     assert batch["image"].shape == (4, 1, 224, 224)
