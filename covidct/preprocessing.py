@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from covidct.errors import CheckpointError, UsageError
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 __all__ = ("Preprocessing",)
 
+Kind = Literal["ct_volume", "ct_slice", "cxr"]
+Masking = Literal["original", "lungs", "no_lungs"]
+
 _VERSION = 1  # raise when the meaning of a field changes: old checkpoints are then refused, old cache entries rebuilt
+
+_SMALLEST = 8  # voxels per side
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,24 +40,32 @@ class Preprocessing:
         masking: ``"original"``, ``"lungs"`` (the rest is set to 0) or ``"no_lungs"``.
     """
 
-    kind: Literal["ct_volume", "ct_slice", "cxr"]
+    kind: Kind
     classes: tuple[str, ...]
     window: tuple[float, float] | None = (-1250.0, 250.0)
     size: int | None = 128
     mask_source: str = "threshold"
     enhancement: str = "none"
-    masking: Literal["original", "lungs", "no_lungs"] = "original"
+    masking: Masking = "original"
 
     def __post_init__(self) -> None:
         """Check the values; lists (from YAML or a checkpoint) become tuples."""
-        object.__setattr__(self, "classes", tuple(self.classes))
+        if self.kind not in get_args(Kind):
+            raise UsageError(f"kind={self.kind!r} is unknown: use one of {', '.join(get_args(Kind))}.")
+        object.__setattr__(self, "classes", _class_names(self.classes))
         if self.window is not None:
-            low, high = self.window
-            object.__setattr__(self, "window", (float(low), float(high)))
-            if not low < high:
-                raise UsageError(f"The window [{low}, {high}] is empty: give (low, high) in HU with low < high.")
-        if self.size is not None and self.size < 8:
-            raise UsageError(f"size={self.size} is too small: use at least 8.")
+            object.__setattr__(self, "window", _window(self.window))
+        if self.size is not None and (type(self.size) is not int or self.size < _SMALLEST):
+            raise UsageError(
+                f"size={self.size!r} is not usable: give a whole number of at least {_SMALLEST}, smaller is too small."
+            )
+        if not isinstance(self.mask_source, str) or not isinstance(self.enhancement, str):
+            raise UsageError(
+                f"mask_source={self.mask_source!r} and enhancement={self.enhancement!r} must be names: use 'none' for "
+                "no lung mask and for no enhancement."
+            )
+        if self.masking not in get_args(Masking):
+            raise UsageError(f"masking={self.masking!r} is unknown: use one of {', '.join(get_args(Masking))}.")
         if self.masking != "original" and self.mask_source == "none":
             raise UsageError(f"masking={self.masking!r} needs a lung mask: set mask_source.")
 
@@ -66,8 +78,10 @@ class Preprocessing:
         """Read what :meth:`to_dict` wrote.
 
         Raises:
-            CheckpointError: when the record is of another version or has unknown or missing fields.
+            CheckpointError: when the record is of another version, has unknown or missing fields, or impossible values.
         """
+        if not isinstance(record, Mapping):
+            raise CheckpointError(f"The pre-processing record is damaged (it is {type(record).__name__}): train again.")
         values = dict(record)
         version = values.pop("version", None)
         names = {field.name for field in fields(cls)}
@@ -76,7 +90,10 @@ class Preprocessing:
                 f"The pre-processing record (version {version}, fields {sorted(values)}) was written by another "
                 "release of covidct: use that release, or train again."
             )
-        return cls(**values)
+        try:
+            return cls(**values)
+        except UsageError as error:
+            raise CheckpointError(f"The pre-processing record is damaged: {error}") from error
 
     def require_same(self, other: Preprocessing, *, what: str) -> None:
         """Refuse a conflict between a checkpoint's record and what was asked for.
@@ -101,3 +118,21 @@ class Preprocessing:
         record = self.to_dict()
         del record["classes"]
         return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _class_names(names: object) -> tuple[str, ...]:
+    """Names as a tuple, when they can be the outputs of a network."""
+    found = tuple(names) if isinstance(names, list | tuple) else ()
+    if not found or not all(isinstance(name, str) and name for name in found) or len(set(found)) < len(found):
+        raise UsageError(f"classes={names!r} is not usable: give a list of different names, index = label.")
+    return found
+
+
+def _window(window: object) -> tuple[float, float]:
+    """The window as a pair of numbers, when it has a width."""
+    pair = tuple(window) if isinstance(window, list | tuple) else ()
+    if len(pair) != 2 or not all(isinstance(edge, int | float) and math.isfinite(edge) for edge in pair):
+        raise UsageError(f"window={window!r} is not usable: give (low, high) in HU, or null for data in [0, 1].")
+    if not pair[0] < pair[1]:
+        raise UsageError(f"The window [{pair[0]}, {pair[1]}] is empty: give (low, high) in HU with low < high.")
+    return float(pair[0]), float(pair[1])

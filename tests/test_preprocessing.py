@@ -40,7 +40,20 @@ def test_conflicts_name_field_and_values() -> None:
     ("changes", "message"),
     [
         ({"window": (250.0, -1250.0)}, "empty"),
+        ({"window": (float("nan"), 1.0)}, "window"),
+        ({"window": (1.0,)}, "window"),
+        ({"window": "lung"}, "window"),
         ({"size": 4}, "too small"),
+        ({"size": 128.0}, "whole number"),
+        ({"size": True}, "whole number"),
+        ({"kind": "mr"}, "ct_volume"),
+        ({"classes": "covid"}, "list of different names"),
+        ({"classes": ()}, "list of different names"),
+        ({"classes": ("covid", "covid")}, "list of different names"),
+        ({"classes": (0, 1)}, "list of different names"),
+        ({"masking": "lung"}, "original, lungs, no_lungs"),
+        ({"mask_source": None}, "'none'"),
+        ({"enhancement": None}, "'none'"),
         ({"mask_source": "none", "masking": "lungs"}, "needs a lung mask"),
     ],
 )
@@ -53,3 +66,15 @@ def test_bad_values(changes: dict[str, object], message: str) -> None:
 def test_foreign_records_are_refused(change: dict[str, object]) -> None:
     with pytest.raises(CheckpointError, match="another release"):
         Preprocessing.from_dict(RECORD.to_dict() | change)
+
+
+@pytest.mark.parametrize("change", [{"size": "x"}, {"classes": None}, {"window": 3}, {"kind": None}, {"masking": []}])
+def test_damaged_records_are_refused_as_such(change: dict[str, object]) -> None:
+    with pytest.raises(CheckpointError, match="damaged"):
+        Preprocessing.from_dict(RECORD.to_dict() | change)
+
+
+@pytest.mark.parametrize("record", [None, 3, "x", [1, 2]])
+def test_what_is_no_record_is_refused(record: object) -> None:
+    with pytest.raises(CheckpointError, match="damaged"):
+        Preprocessing.from_dict(record)  # type: ignore[arg-type]
