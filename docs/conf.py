@@ -14,5 +14,6 @@ autodoc_typehints = "description"
 autodoc_typehints_format = "short"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True
 myst_enable_extensions = ["colon_fence"]
 nb_execution_raise_on_error = True

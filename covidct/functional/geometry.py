@@ -24,7 +24,7 @@ _PARALLEL = 0.02  # voxels: axes that drift apart by less over the whole grid ar
 
 
 def isotropic_cube(volume: Volume, size: int = 128, pad_hu: float = -1024.0) -> Volume:
-    """Resample a scan to a cube of ``size``^3 isotropic voxels that holds all of it, in one anti-aliased step.
+    """Resample a scan to a cube of ``size`` isotropic voxels a side that holds all of it, in one anti-aliased step.
 
     The voxel spacing is the largest extent (voxels x spacing) divided by ``size``; the shorter axes are padded around
     the centre, since a plain resize of a scan that is no cube would not be isotropic. A target voxel is the average of
