@@ -167,7 +167,7 @@ class BaseTask(pl.LightningModule, ABC):
         """Take over the record.
 
         Raises:
-            CheckpointError: when another task, or no task of covidct, wrote the checkpoint.
+            CheckpointError: when another task, or no task of covidct, wrote the checkpoint, or its record is damaged.
             UsageError: when the data module asks for another pre-processing.
         """
         record = checkpoint.get(RECORD_KEY, {})
@@ -177,9 +177,10 @@ class BaseTask(pl.LightningModule, ABC):
                 "use the task it was trained with."
             )
         self._restored = True
-        if record["preprocessing"] is None:
+        kept = record.get("preprocessing", {})
+        if kept is None:  # trained with plain loaders
             return
-        stored = Preprocessing.from_dict(record["preprocessing"])
+        stored = Preprocessing.from_dict(kept)
         if self.preprocessing is not None:
             stored.require_same(self.preprocessing, what="the data module")
         self._require_classes(stored)

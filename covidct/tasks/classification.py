@@ -8,7 +8,7 @@ import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch.nn import functional as F
 
-from covidct.errors import UsageError
+from covidct.errors import BatchError, UsageError
 from covidct.labels import BINARY_CLASSES, CLASSES
 from covidct.metrics import CaseMetrics
 from covidct.tasks.base import BaseTask
@@ -57,13 +57,35 @@ class ClassificationTask(BaseTask):
         """Build the network and the class weights."""
         super().__init__(optimizer=optimizer, lr_scheduler=lr_scheduler)
         self._balanced = class_weights == "balanced"
-        factors = [1.0] * num_classes if class_weights is None or isinstance(class_weights, str) else class_weights
-        if len(factors) != num_classes or not all(0 <= factor < float("inf") for factor in factors):
+        factors = [1.0] * num_classes if class_weights is None or self._balanced else class_weights
+        if not isinstance(factors, list) or len(factors) != num_classes or not all(map(_is_factor, factors)):
             raise UsageError(
                 f"class_weights={class_weights} does not fit num_classes={num_classes}: give one finite factor >= 0 "
                 "per class, 'balanced' or null."
             )
         self.register_buffer("class_weight", torch.tensor(factors, dtype=torch.float32))
+
+    def check_batch(self, batch: Batch, *, label: bool = True) -> None:
+        """Verify the first batch of a run against the contract and its labels against the outputs.
+
+        Args:
+            batch: what the loader gives.
+            label: whether the key ``label`` is needed.
+
+        Raises:
+            BatchError: names the key and the fault.
+        """
+        first = not self._batch_checked
+        super().check_batch(batch, label=label)
+        if first and label:
+            low, high = (int(edge) for edge in batch["label"].aminmax())
+            last = len(self.class_weight) - 1
+            if low < 0 or high > last:
+                self._batch_checked = False
+                raise BatchError(
+                    f"'label' spans [{low}, {high}], the network has the outputs 0 to {last}: set num_classes, "
+                    "merge the classes, or leave out scans of unknown class (-1)."
+                )
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -162,3 +184,8 @@ class ClassificationTask(BaseTask):
         scores = self._metrics(stage).compute()
         self.log_dict({f"{stage}_{name}": value for name, value in scores.items()}, on_epoch=True)
         setattr(self, f"{stage}_metrics", None)
+
+
+def _is_factor(value: object) -> bool:
+    """Whether a class weight is a finite number of at least 0."""
+    return isinstance(value, int | float) and 0 <= value < float("inf")

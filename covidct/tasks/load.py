@@ -6,7 +6,7 @@ import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from covidct.errors import CheckpointError, UsageError
+from covidct.errors import CheckpointError
 from covidct.tasks.base import BaseTask
 from covidct.weights import RECORD_KEY, load_checkpoint, load_state
 
@@ -29,8 +29,8 @@ def load_task(path: str | os.PathLike[str], map_location: str | torch.device = "
         map_location: where the task shall live.
 
     Returns:
-        The task in evaluation mode, with ``preprocessing`` as in the training. Call
-        ``.train()`` before fitting it further.
+        The task in evaluation mode, with ``preprocessing`` as in the training. Call ``.train()`` before fitting it
+        further.
 
     Raises:
         CheckpointError: when the file is damaged, holds pickled objects, or belongs to no known task.
@@ -47,7 +47,7 @@ def load_task(path: str | os.PathLike[str], map_location: str | torch.device = "
         )
     try:
         task = task_class(**parameters)
-    except (TypeError, ValueError, UsageError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:  # UsageError is a ValueError
         raise CheckpointError(f"The hyper-parameters in {name} are damaged ({error}): train again.") from error
     task.on_load_checkpoint(checkpoint)
     load_state(task, checkpoint["state_dict"], source=name, error=CheckpointError)

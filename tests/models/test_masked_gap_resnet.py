@@ -349,7 +349,19 @@ def test_training_on_a_single_tiny_slice_is_refused() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"backbone": "vgg16"}, {"pooling": "max"}, {"fusion": "sum"}, {"num_classes": 1}, {"slices_per_chunk": 0}],
+    [
+        {"backbone": "vgg16"},
+        {"pooling": "max"},
+        {"fusion": "sum"},
+        {"num_classes": 1},
+        {"slices_per_chunk": 0},
+        {"slice_size": 0},
+        {"slice_size": 22.4},
+        {"slice_size": "224"},
+        {"sigma": -1.0},
+        {"sigma": float("nan")},
+        {"sigma": None},
+    ],
 )
 def test_wrong_arguments_are_refused(arguments: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=next(iter(arguments))):

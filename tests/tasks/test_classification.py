@@ -10,7 +10,7 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, roc_auc_score
 
-from covidct.errors import UsageError
+from covidct.errors import BatchError, UsageError
 from covidct.tasks import ClassificationTask, MaskedGAPResNetTask, load_task
 from tests.fakes.volumes import PREPROCESSING, TinyVolumesDataModule, tiny_batch
 
@@ -75,10 +75,23 @@ def test_balanced_weights_come_from_the_training_part_and_stay(trainer: MakeTrai
             trainer().fit(small(class_weights="balanced"), datamodule=unfit)
 
 
-@pytest.mark.parametrize("weights", [[1.0], [1.0, -1.0], [1.0, float("nan")], [1.0, float("inf")]])
-def test_class_weights_must_fit(weights: list[float]) -> None:
+@pytest.mark.parametrize(
+    "weights", [[1.0], [1.0, -1.0], [1.0, float("nan")], [1.0, float("inf")], "blanced", 3, ["a", "b"]]
+)
+def test_class_weights_must_fit(weights: object) -> None:
     with pytest.raises(UsageError, match="class_weights"):
         small(class_weights=weights)
+
+
+@pytest.mark.parametrize("label", [-1, 2])
+def test_labels_without_an_output_are_refused_on_the_first_batch(label: int) -> None:
+    task, batch = small(), tiny_batch()
+    batch["label"][1] = label
+    with pytest.raises(BatchError, match="outputs 0 to 1"):
+        task.training_step(batch, 0)
+    task.eval()
+    with torch.no_grad():
+        assert task.predict_step(batch, 0)["prob"].isfinite().all()  # the class of a new scan is not known
 
 
 def test_logged_scores_are_scikit_learns_over_whole_scans(trainer: MakeTrainer) -> None:

@@ -75,6 +75,16 @@ def test_damaged_hyper_parameters_are_refused(checkpoint: Path) -> None:
         load_task(checkpoint)
 
 
+@pytest.mark.parametrize("damage", ["x", 3, {}, {"version": 1}, [None]])
+def test_damaged_record_of_the_preprocessing_is_refused(checkpoint: Path, damage: object) -> None:
+    change(checkpoint, lambda c: c[RECORD_KEY].update(preprocessing=damage))
+    with pytest.raises(CheckpointError, match="pre-processing record"):
+        load_task(checkpoint)
+    change(checkpoint, lambda c: c[RECORD_KEY].pop("preprocessing"))
+    with pytest.raises(CheckpointError, match="pre-processing record"):
+        load_task(checkpoint)
+
+
 def test_weights_of_another_size_are_refused(checkpoint: Path) -> None:
     change(checkpoint, lambda c: c["hyper_parameters"].update(backbone="resnet34"))
     with pytest.raises(CheckpointError, match="missing"):
