@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ("CaseMetrics", "Cases")
 
+_LOGGER = logging.getLogger(__name__)
 _DTYPES = {"scan": torch.int64, "subject": torch.int64, "target": torch.int64, "prob": torch.float32}
 
 
@@ -96,9 +98,24 @@ class CaseMetrics(Metric):
             getattr(self, name).append(value.detach().to(_DTYPES[name]))
 
     def compute(self) -> dict[str, Tensor]:
-        """Scalar float32 tensors by name; NaN where a score is not defined or no case was seen."""
+        """Scalar float32 tensors by name; NaN where a score is not defined, no case was seen, or the network gave NaN.
+
+        Raises:
+            UsageError: when a target is no index of a class.
+        """
         cases = self.cases()
+        if len(cases.target) and not 0 <= cases.target.min() <= cases.target.max() < len(self.class_names):
+            raise UsageError(
+                f"CaseMetrics got targets from {cases.target.min()} to {cases.target.max()}, it needs indices of "
+                f"{len(self.class_names)} classes: leave out cases of unknown class."
+            )
         values = _score(cases.prob.astype(np.float64), cases.target, self.class_names)
+        lost = int((~np.isfinite(cases.prob)).any(1).sum())
+        if lost:
+            _LOGGER.warning(
+                "%d of %d cases have probabilities that are not finite: no score is defined.", lost, len(cases.prob)
+            )
+            values = dict.fromkeys(values, float("nan"))
         return {name: torch.tensor(value, dtype=torch.float32, device=self.device) for name, value in values.items()}
 
     def cases(self) -> Cases:

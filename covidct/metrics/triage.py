@@ -58,9 +58,8 @@ def triage_report(
     Raises:
         UsageError: when the arrays do not fit together or hold impossible values.
     """
-    names = tuple(class_names)
-    _check_settings(names, resamples=resamples, confidence=confidence)
-    p, t, s = _check_cases(np.asarray(prob, dtype=np.float64), np.asarray(target), np.asarray(subject), names)
+    names = _check_settings(class_names, resamples=resamples, confidence=confidence, seed=seed)
+    p, t, s = _check_cases(_numbers(prob, "prob"), np.asarray(target), np.asarray(subject), names)
     counts = _draw_subjects(int(s.max()) + 1, resamples, seed)
     present = np.bincount(t, minlength=len(names)) > 0
 
@@ -109,9 +108,8 @@ def report_from_confusion(
     Raises:
         UsageError: when the matrix is not square, not of counts, or empty.
     """
-    names = tuple(class_names)
-    _check_settings(names, resamples=resamples, confidence=confidence)
-    matrix = np.asarray(confusion, dtype=np.float64)
+    names = _check_settings(class_names, resamples=resamples, confidence=confidence, seed=seed)
+    matrix = _numbers(confusion, "The confusion matrix")
     if matrix.shape != (len(names), len(names)):
         raise UsageError(f"The confusion matrix has shape {matrix.shape}; {len(names)} class names need a square one.")
     if not np.isfinite(matrix).all() or (matrix < 0).any() or (matrix % 1).any() or not matrix.any():
@@ -136,16 +134,32 @@ def report_from_confusion(
     )
 
 
-def _check_settings(names: tuple[str, ...], *, resamples: int, confidence: float) -> None:
-    """Refuse names and settings that no report can have."""
+def _check_settings(class_names: Sequence[str], *, resamples: int, confidence: float, seed: int) -> tuple[str, ...]:
+    """The names, unless they or the settings are such that no report can have them."""
+    names = () if isinstance(class_names, str) else tuple(class_names)
     if len(names) < 2 or len(set(names)) < len(names) or set(names) & set(AVERAGES):
         raise UsageError(
-            f"The class names {list(names)} do not serve: give at least two, all different, none of {AVERAGES}."
+            f"The class names {class_names!r} do not serve: give at least two, all different, none of {AVERAGES}."
         )
-    if resamples < 0 or not 0 < confidence < 1:
+    if not _is_count(resamples) or not _is_count(seed) or not 0 < confidence < 1:
         raise UsageError(
-            f"resamples={resamples}, confidence={confidence}: use at least 0 resamples and a confidence in (0, 1)."
+            f"resamples={resamples}, confidence={confidence}, seed={seed}: use whole numbers of at least 0 for "
+            "resamples and seed, and a confidence in (0, 1)."
         )
+    return names
+
+
+def _is_count(value: object) -> bool:
+    """Whether ``value`` is a whole number of at least 0."""
+    return isinstance(value, int | np.integer) and value >= 0
+
+
+def _numbers(values: ArrayLike, what: str) -> Floats:
+    """A float64 array of ``values``."""
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{what} is no rectangular array of numbers ({error}).") from error
 
 
 def _check_cases(
@@ -169,7 +183,13 @@ def _check_cases(
         raise UsageError(
             f"target must hold class indices from 0 to {len(names) - 1}; leave out cases of unknown class."
         )
-    return prob, target.astype(np.int64), np.unique(subject, return_inverse=True)[1].reshape(-1).astype(np.int64)
+    if subject.dtype.kind == "f" and np.isnan(subject).any():
+        raise UsageError("subject holds NaN: name the subject of every case, by a number of its own where unknown.")
+    try:
+        numbers = np.unique(subject, return_inverse=True)[1]
+    except TypeError as error:
+        raise UsageError(f"subject must hold numbers alone or strings alone ({error}).") from error
+    return prob, target.astype(np.int64), numbers.reshape(-1).astype(np.int64)
 
 
 def _draw_subjects(subjects: int, resamples: int, seed: int) -> NDArray[np.int32]:

@@ -72,6 +72,25 @@ def test_wrong_shapes_are_refused() -> None:
         CaseMetrics(("covid",))
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_network_that_gives_nan_has_no_scores(caplog: pytest.LogCaptureFixture) -> None:
+    metric, keys = CaseMetrics(CLASSES), torch.arange(3)
+    prob = torch.tensor([[0.2, 0.3, 0.5], [float("nan")] * 3, [1.0, 0.0, 0.0]])
+    metric.update(prob, keys, scan=keys, subject=keys)
+    found = metric.compute()
+    assert set(found) == set(fill(CaseMetrics(CLASSES), list(range(21))).compute())
+    assert all(bool(torch.isnan(value)) for value in found.values())
+    assert "1 of 3 cases" in caplog.text
+
+
+@pytest.mark.parametrize("target", [-1, 3])
+def test_targets_without_a_class_are_refused(target: int) -> None:
+    metric, keys = CaseMetrics(CLASSES), torch.arange(2)
+    metric.update(torch.eye(3)[:2], torch.tensor([0, target]), scan=keys, subject=keys)
+    with pytest.raises(UsageError, match="unknown class"):
+        metric.compute()
+
+
 SHARES: dict[str, list[list[int]]] = {
     "duplicate": [[0, 2, 4, 6, 8, 10], [1, 3, 5, 7, 9, 0]],
     "one idle": [list(range(7)), []],

@@ -251,6 +251,16 @@ GOOD: dict[str, Any] = {"prob": [[0.5, 0.5]], "target": [0], "subject": [0], "cl
         ({"class_names": ("a", "macro")}, "class names"),
         ({"resamples": -1}, "resamples"),
         ({"confidence": 1.0}, "confidence"),
+        ({"confidence": float("nan")}, "confidence"),
+        ({"resamples": 10.5}, "resamples"),
+        ({"seed": -1}, "seed"),
+        ({"class_names": "ab"}, "class names"),
+        ({"prob": [["a", "b"]]}, "numbers"),
+        ({"prob": [[0.5, 0.5], [1.0]]}, "numbers"),
+        ({"prob": [[None, 1.0]]}, "no probabilities"),
+        ({"target": ["covid"]}, "class indices"),
+        ({"subject": [float("nan")]}, "subject"),
+        ({"prob": [[0.5, 0.5]] * 2, "target": [0, 1], "subject": np.array([1, "a"], object)}, "subject"),
     ],
 )
 def test_bad_input_is_one_sentence(change: dict[str, Any], message: str) -> None:
@@ -258,7 +268,9 @@ def test_bad_input_is_one_sentence(change: dict[str, Any], message: str) -> None
         triage_report(**(GOOD | change))
 
 
-@pytest.mark.parametrize("matrix", [[[1, 2]], [[1, -1], [0, 1]], [[0.5, 1], [0, 1]], [[0, 0], [0, 0]]])
-def test_bad_matrices_are_refused(matrix: list[list[float]]) -> None:
+@pytest.mark.parametrize(
+    "matrix", [[[1, 2]], [[1, -1], [0, 1]], [[0.5, 1], [0, 1]], [[0, 0], [0, 0]], [["a", 1], [0, 1]], [[1], [0, 1]]]
+)
+def test_bad_matrices_are_refused(matrix: Any) -> None:  # noqa: ANN401
     with pytest.raises(UsageError, match="confusion matrix"):
         report_from_confusion(matrix, BINARY_CLASSES)
