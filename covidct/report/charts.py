@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -80,10 +81,15 @@ class Frame:
         return "".join(parts)
 
     def band(self, xs: Sequence[float], low: Sequence[float], high: Sequence[float]) -> str:
-        """Closed SVG path between two lines over the same ``xs``; empty without points."""
-        if not xs or not low:
-            return ""
-        return self.line([*xs, *reversed(xs)], [*high, *reversed(low)]) + "Z"
+        """Closed SVG paths between two lines over the same ``xs``, one per run of finite points; empty without any."""
+        points = zip(xs, low, high, strict=True) if low else ()
+        runs = groupby(points, key=lambda point: all(map(math.isfinite, point)))
+        return "".join(self._closed(list(run)) for finite, run in runs if finite)
+
+    def _closed(self, points: Sequence[tuple[float, float, float]]) -> str:
+        """Closed SVG path around points (x, low, high)."""
+        upper, lower = [(x, high) for x, _, high in points], [(x, low) for x, low, _ in reversed(points)]
+        return self.line(*zip(*upper, *lower, strict=True)) + "Z"
 
     def x_ticks(self, values: Sequence[float], *, form: str = "g") -> list[Tick]:
         """Marks along x."""

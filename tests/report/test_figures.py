@@ -21,6 +21,11 @@ def test_a_frame_maps_corners_to_corners() -> None:
     assert frame.line((0, 5, 10), (-1, math.nan, 1)) == "M10 35M80 5"
     assert frame.band((0, 10), (-1, -1), (1, 1)) == "M10 5L80 5L80 35L10 35Z"
     assert frame.band((), (), ()) == ""
+    assert frame.band((0, 10), (), ()) == ""
+    lost = math.nan  # a band of two pieces, each closed on its own base line
+    assert frame.band((0, 2, 4, 6, 8, 10), [-1] * 6, (lost, 1, 1, lost, 1, 1)) == (
+        "M24 5L38 5L38 35L24 35Z" + "M66 5L80 5L80 35L66 35Z"
+    )
 
 
 def test_jitter_is_even() -> None:
