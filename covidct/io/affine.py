@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from covidct.errors import GeometryError
-from covidct.io.faults import OnFault, settle
+from covidct.io.faults import OnFault, Policy, settle
 from covidct.io.geometry import canonical_axes, to_canonical
 from covidct.volume import Finding
 
@@ -20,7 +20,17 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ("Grid", "check_affine", "corners", "orthonormalised", "rectified", "settle_grid", "shear", "spacing_of")
+__all__ = (
+    "Grid",
+    "check_affine",
+    "corners",
+    "listed_faults",
+    "orthonormalised",
+    "rectified",
+    "settle_grid",
+    "shear",
+    "spacing_of",
+)
 
 NOISE = 1e-5
 """Shear (cosine) that float32 headers leave behind: not worth a word."""
@@ -130,7 +140,7 @@ class Grid:
     findings: tuple[Finding, ...]
 
 
-def check_affine(affine: NDArray[np.float64], *, on_fault: OnFault) -> tuple[Finding, ...]:
+def check_affine(affine: NDArray[np.float64], *, on_fault: Policy) -> tuple[Finding, ...]:
     """Find what is wrong with the geometry that a header states.
 
     Args:
@@ -141,17 +151,24 @@ def check_affine(affine: NDArray[np.float64], *, on_fault: OnFault) -> tuple[Fin
         Findings ``"implausible_spacing"``, ``"not_orthonormal"`` (recorded, up to 1e-3) and ``"sheared"``.
 
     Raises:
-        GeometryError: for an affine that is singular or not finite; under ``"error"`` for implausible spacing or shear.
+        GeometryError: for an affine that is singular or not finite; under ``"error"`` for shear, under ``"error"`` and
+            ``"repair"`` for implausible spacing.
     """
     canonical_axes(affine)
     findings = []
     spacing = spacing_of(affine)
     if spacing.min() < _SPACING_MM[0] or spacing.max() > _SPACING_MM[1]:
         message = f"the voxel spacing {' x '.join(f'{s:g}' for s in spacing)} mm is not that of a body scan"
-        hint = "correct the spacing or its unit in the header"
-        findings.append(
-            settle("implausible_spacing", message, "left as it is", on_fault=on_fault, hint=hint, error=GeometryError)
+        finding = settle(
+            "implausible_spacing",
+            message,
+            "left as it is",
+            on_fault=on_fault,
+            hint="correct the spacing or its unit in the header",
+            mendable=False,
+            error=GeometryError,
         )
+        findings.append(finding)
     lean = shear(affine)
     if lean > SMALL_SHEAR:
         message = f"the voxel axes are not at right angles ({np.degrees(np.arcsin(min(lean, 1.0))):.2f} degrees off)"
@@ -181,13 +198,28 @@ def settle_grid(array: NDArray[Any], affine: NDArray[np.float64], *, on_fault: O
     elif "not_orthonormal" in codes:
         affine = orthonormalised(affine, array.shape)
     array, affine = _turned(array, affine)
-    if min(array.shape) < 3:
-        size = " x ".join(str(n) for n in array.shape)
-        message = f"The scan has {size} (slices x rows x columns) voxels, a volume needs at least 3 along each axis"
-        raise GeometryError(
-            f"{message} (too_few_slices): give the whole scan.", (Finding("too_few_slices", f"{message}.", "refused"),)
-        )
+    _check_shape(array.shape, on_fault="error")
     return Grid(array, affine, findings)
+
+
+def listed_faults(affine: NDArray[np.float64], shape: Sequence[int]) -> tuple[Finding, ...]:
+    """What :func:`settle_grid` records or refuses, as far as a header tells.
+
+    Args:
+        affine: (4, 4) voxel (i, j, k) to LPS mm.
+        shape: voxels along (k, j, i).
+
+    Raises:
+        GeometryError: for an affine that is singular or not finite.
+    """
+    return (*check_affine(affine, on_fault="list"), *_check_shape(shape, on_fault="list"))
+
+
+def _check_shape(shape: Sequence[int], *, on_fault: Policy) -> tuple[Finding, ...]:
+    if min(shape) >= 3:
+        return ()
+    message = f"the scan has {' x '.join(map(str, shape))} voxels, a volume needs at least 3 along each axis"
+    return (settle("too_few_slices", message, "", on_fault=on_fault, hint="give the whole scan", error=GeometryError),)
 
 
 def _turned(array: NDArray[Any], affine: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[np.float64]]:

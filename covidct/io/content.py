@@ -68,7 +68,9 @@ def content_digest(path: str | os.PathLike[str], *, memo: Path | None = None) ->
             return known
         digest = _digest(target, files)
     except OSError as error:
-        raise InputError(f"{target.name!r} cannot be read: {error.strerror or error}.") from error
+        raise InputError(
+            f"{target.name!r} cannot be read ({error.strerror or error}): check its path and rights."
+        ) from error
     newest = max((status.st_mtime for _, _, status in files), default=0.0)
     if place is not None and time.time() - newest > _SETTLED_SECONDS:
         _remember(place, stamp, digest)

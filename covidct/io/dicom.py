@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from covidct.errors import GeometryError, InputError, ModalityError
+from covidct.io.codecs import missing_codec, require_codec
 from covidct.io.dicom_faults import examine, stack_affine
 from covidct.io.dicom_files import open_items
-from covidct.io.dicom_pixels import encoded_pixels, read_hu, require_codec
+from covidct.io.dicom_pixels import encoded_pixels, read_hu
 from covidct.io.dicom_series import Fault, Series, find_all, settle_faults
 from covidct.io.faults import check_on_fault
 from covidct.io.geometry import canonical_axes, straighten
 from covidct.io.hu import AIR_HU, clean_hu, looks_like_hu
 from covidct.io.info import SeriesInfo
-from covidct.volume import Source, Volume
+from covidct.volume import Finding, Source, Volume
 
 if TYPE_CHECKING:
     import os
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from covidct.io.dicom_slices import Slice
     from covidct.io.faults import OnFault
     from covidct.io.geometry import Stack
-    from covidct.volume import Finding
 
 __all__ = ("dicom_info", "read_dicom")
 
@@ -69,6 +69,8 @@ def dicom_info(path: str | os.PathLike[str]) -> list[SeriesInfo]:
             faults = [*series.faults, *(loose if index == 0 else ())]
             spacing = _spacing(series)
             findings = tuple(fault.finding("error") for fault in faults)
+            if series.slices and series.has_pixels and (missing := missing_codec(series.slices[0])):
+                findings += (Finding("missing_codec", f"The pixels are {missing}.", "refused"),)
             infos.append(SeriesInfo(series.uid, "dicom", modality, shape, spacing, files, findings))
     return infos
 
@@ -101,7 +103,10 @@ def read_dicom(path: str | os.PathLike[str], *, series: str | None = None, on_fa
         found, loose = find_all(items)
         if not found:
             names = f" ({loose[0].message}: {loose[0].files})" if loose else ""
-            raise InputError(f"There is no DICOM image in {Path(path).name}{names}: give the folder of a CT series.")
+            raise InputError(
+                f"There is no DICOM image in {Path(path).name}{names}: give the folder of a CT series, or of its "
+                "slices as pictures."
+            )
         chosen, extra = _choose(found, series)
         _check_modality(chosen)
         examine(chosen, _same_pixels)
@@ -130,7 +135,7 @@ def _choose(found: list[Series], uid: str | None) -> tuple[Series, list[Fault]]:
     volumes = [s for s in images if len(s.slices) >= 3 and not all(x.is_localizer for x in s.slices)]
     volumes = [s for s in volumes if s.modality in ("CT", "")] or volumes
     if len(volumes) == 1 and len(images) > 1:
-        listed = "; ".join(s.describe() for s in images if s is not volumes[0])
+        listed = "; ".join(s.kind for s in images if s is not volumes[0])
         message = f"other series that make no CT volume were left out: {listed}"
         return volumes[0], [Fault("other_series", message, harmless="recorded")]
     if len(images) == 1:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from covidct.io.dicom_files import natural_key
+from covidct.io.dicom_pixels import makes_hu
 from covidct.io.dicom_series import Fault
 from covidct.io.geometry import canonical_axes, stack_slices
+from covidct.io.names import counted, natural_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -19,8 +20,12 @@ if TYPE_CHECKING:
 
     from covidct.io.dicom_series import Action, Series
     from covidct.io.dicom_slices import Slice
+    from covidct.io.geometry import Stack
 
 __all__ = ("examine", "stack_affine")
+
+_MOST_FILLED = 3
+"""Adjacent slices that are interpolated over a gap; a wider one holds anatomy that nobody can guess."""
 
 
 def examine(series: Series, same: Callable[[Slice, Slice], bool]) -> None:
@@ -30,6 +35,7 @@ def examine(series: Series, same: Callable[[Slice, Slice], bool]) -> None:
         series: changed.
         same: tells whether two slices have the same stored pixels, asked for duplicates only.
     """
+    total = len(series.slices)
     _drop_unreadable(series)
     _drop_localizers(series)
     _drop_without_place(series)
@@ -42,7 +48,8 @@ def examine(series: Series, same: Callable[[Slice, Slice], bool]) -> None:
         _drop_same_place(series, same)
     if len(series.slices) < 3:
         count = len(series.slices)
-        message = f"the series has {count} usable slice{'s' * (count != 1)}, a volume needs at least 3"
+        usable = counted(count, "slice", "slices") if count == total else f"{count} usable of {total} slices"
+        message = f"the series has {usable}, a volume needs at least 3"
         series.faults.append(Fault("too_few_slices", message, warn=None))
         series.stack = None
         return
@@ -54,30 +61,35 @@ def examine(series: Series, same: Callable[[Slice, Slice], bool]) -> None:
 
 def _drop_unreadable(series: Series) -> None:
     kept = []
+    why: dict[str, list[str]] = {}
     for slice_ in series.slices:
         fault = slice_.fault()
         if fault is None:
             kept.append(slice_)
         elif slice_.frame == 0:
-            message = f"a file cannot be used: {fault}"
-            series.faults.append(Fault("unreadable_file", message, slice_.item.name, repair="dropped", warn="dropped"))
+            why.setdefault(fault, []).append(slice_.item.name)
+    for fault, names in why.items():
+        message = f"{counted(len(names), 'file', 'files')} cannot be used: {fault}"
+        series.faults.append(Fault("unreadable_file", message, names[0], repair="dropped", warn="dropped"))
     series.slices = kept
 
 
 def _drop_localizers(series: Series) -> None:
     localizers = [s for s in series.slices if s.is_localizer]
     if localizers:
-        message = f"{len(localizers)} of {len(series.slices)} slices are localizers"
+        message = f"localizers: {len(localizers)} of {len(series.slices)} slices"
         series.faults.append(Fault("localizer", message, localizers[0].name, repair="dropped", warn="dropped"))
         series.slices = [s for s in series.slices if not s.is_localizer]
 
 
 def _drop_without_place(series: Series) -> None:
-    lost = [s for s in series.slices if s.position is None or s.orientation is None or s.pixel_spacing is None]
-    if lost:
-        message = f"{len(lost)} of {len(series.slices)} slices have no valid position, orientation or pixel spacing"
-        series.faults.append(Fault("missing_geometry", message, lost[0].name, warn="dropped"))
-        series.slices = [s for s in series.slices if s not in lost]
+    placed = [s for s in series.slices if None not in (s.position, s.orientation, s.pixel_spacing)]
+    if len(placed) < len(series.slices):
+        first = next(s for s in series.slices if None in (s.position, s.orientation, s.pixel_spacing))
+        count = len(series.slices)
+        message = f"no valid position, orientation or pixel spacing in {count - len(placed)} of {count} slices"
+        series.faults.append(Fault("missing_geometry", message, first.name, warn="dropped"))
+        series.slices = placed
 
 
 def _keep_majority(
@@ -90,7 +102,7 @@ def _keep_majority(
     minority = len(series.slices) - count
     if minority * 10 > len(series.slices):  # no clear majority: then nobody knows which slices are meant
         repair = None
-    listed = ", ".join(f"{n} slices of {_text(k)}" for k, n in [(most, count), *others[:3]])
+    listed = ", ".join(f"{counted(n, 'slice', 'slices')} of {_text(k)}" for k, n in [(most, count), *others[:3]])
     series.faults.append(Fault(code, f"the series mixes {what}: {listed}", repair=repair, warn="dropped"))
     series.slices = [s for s in series.slices if key(s) == most]
 
@@ -118,10 +130,11 @@ def _drop_same_instance(series: Series, same: Callable[[Slice, Slice], bool]) ->
             is_equal = slice_.position == known.position and same(slice_, known)
             (equal if is_equal else unlike).append(slice_)
     if equal:
-        message = f"{len(equal)} slices are there twice with equal pixels"
+        message = f"{counted(len(equal), 'slice is', 'slices are')} there twice with equal pixels"
         series.faults.append(Fault("duplicate_instance", message, equal[0].name, harmless="dropped"))
     if unlike:
-        message = f"{len(unlike)} slices carry the SOP instance UID of another one but differ from it"
+        carry = counted(len(unlike), "slice carries", "slices carry")
+        message = f"{carry} the SOP instance UID of another slice, but other pixels or another place"
         series.faults.append(Fault("duplicate_instance", message, unlike[0].name, repair="dropped", warn="dropped"))
     dropped = {id(s) for s in (*equal, *unlike)}
     series.slices = [s for s in series.slices if id(s) not in dropped]
@@ -143,10 +156,8 @@ def _drop_same_place(series: Series, same: Callable[[Slice, Slice], bool]) -> No
     if not doubles:
         return
     unlike = sum(not same(a, b) for a, b in doubles)
-    message = (
-        f"{len(doubles)} of {len(series.slices)} slices lie where another one lies, {unlike or 'none'} of them with "
-        "other pixels"
-    )
+    message = f"slices that lie where another one lies: {len(doubles)} of {len(series.slices)}, "
+    message += f"{unlike or 'none'} of them with other pixels"
     files = f"{doubles[0][0].name} and {doubles[0][1].name}"
     clear = unlike * 10 <= len(kept)  # many unlike ones are a second scan of the same place
     repair: Action | None = "dropped" if clear else None
@@ -187,35 +198,48 @@ def _check_stack(series: Series) -> None:
     stack = series.stack
     if stack is None:
         return
+    close = bool(stack.steps.max() < (_MOST_FILLED + 1.5) * stack.step)
     gaps = stack.multiples[stack.multiples > 1]
     if len(gaps):
         k = int(np.argmax(stack.multiples > 1))
         message = (
-            f"{int((gaps - 1).sum())} slices are missing in {len(gaps)} place{'s' * (len(gaps) > 1)}, the first "
-            f"between {stack.heights[k]:.2f} and {stack.heights[k + 1]:.2f} mm at a step of {stack.step:g} mm"
+            f"{counted(int((gaps - 1).sum()), 'slice is', 'slices are')} missing in "
+            f"{counted(len(gaps), 'place', 'places')}, the first between {stack.heights[k]:.2f} and "
+            f"{stack.heights[k + 1]:.2f} mm at a step of {stack.step:g} mm"
         )
-        series.faults.append(Fault("missing_slices", message, repair="repaired"))
+        series.faults.append(Fault("missing_slices", message, repair="repaired" if close else None))
     uneven = stack.steps[stack.multiples == 0]
     if len(uneven):
         message = (
-            f"{len(uneven)} of {len(stack.steps)} steps between slices differ from {stack.step:g} mm "
+            f"steps between slices that are not {stack.step:g} mm: {len(uneven)} of {len(stack.steps)} "
             f"({stack.steps.min():.3f} to {stack.steps.max():.3f} mm)"
         )
-        series.faults.append(Fault("uneven_step", message, repair="repaired"))
-    limit = min(series.slices[0].pixel_spacing or (1.0,)) / 2  # less than half a pixel over the whole scan is no tilt
+        series.faults.append(Fault("uneven_step", message, repair="repaired" if close else None))
+    _check_line(series, stack)
+
+
+def _check_line(series: Series, stack: Stack) -> None:
+    """Tilt, and slices out of line. What lies further off than a slice is wide is a damaged header, not a tilt."""
+    spacing = np.array(series.slices[0].pixel_spacing or (1.0, 1.0))
+    limit = float(spacing.min()) / 2  # less than half a pixel over the whole scan is no tilt
+    extent = (spacing * series.slices[0].shape)[::-1]  # along (columns, rows), as the offsets
+    repair: Action | None = "repaired" if (np.ptp(stack.offsets, axis=0) <= extent).all() else None
     if stack.drift > limit:
         message = f"the slices lean by {stack.tilt:.2f} degrees ({stack.drift:.1f} mm over the scan), a gantry tilt"
-        series.faults.append(Fault("gantry_tilt", message, repair="repaired"))
+        series.faults.append(Fault("gantry_tilt", message, repair=repair))
     if stack.wander > limit:
         message = f"slices lie up to {stack.wander:.2f} mm beside the line of the others"
-        series.faults.append(Fault("shifted_slices", message, repair="repaired"))
+        series.faults.append(Fault("shifted_slices", message, repair=repair))
 
 
 def _check_order(series: Series) -> None:
     """Whether file names, or else instance numbers, run along the body axis of the canonical grid."""
-    axes = canonical_axes(stack_affine(series, series.stack.step if series.stack and series.stack.step else 1.0))
+    row, column = np.reshape(series.slices[0].orientation or (), (2, 3))
+    upright = np.eye(4)  # how the slices lean says nothing of the way they run
+    upright[:3, :3] = np.stack([row, column, np.cross(row, column)], axis=1)
+    axes = canonical_axes(upright)
     slices = series.slices[::-1] if axes.flip[axes.order.index(2)] else series.slices
-    names = [natural_key(s.item.path) for s in slices]
+    names = [natural_key(str(s.item.path)) for s in slices]
     numbers = [s.values.get("number") for s in slices]
     for what, keys in (("names", names), ("numbers", numbers)):
         if any(k is None for k in keys) or any(a == b for a, b in pairwise(keys)):
@@ -234,10 +258,16 @@ def _check_order(series: Series) -> None:
 
 def _check_values(series: Series) -> None:
     """What the header says of the kind of values."""
+    count = len(series.slices)
     bare = sum(s.slope is None or s.intercept is None for s in series.slices)
     if bare:
-        message = f"{bare} of {len(series.slices)} slices have no rescale slope and intercept"
-        series.faults.append(Fault("missing_rescale", message, repair="recorded"))
+        message = f"no rescale slope and intercept in {bare} of {count} slices"
+        repair: Action | None = "recorded" if bare == count else None  # some with, some without: two scales in a volume
+        series.faults.append(Fault("missing_rescale", message, repair=repair))
+    useless = [s for s in series.slices if not makes_hu(s)]
+    if useless:
+        message = f"a rescale slope of {useless[0].slope:g} in {len(useless)} of {count} slices makes no CT numbers"
+        series.faults.append(Fault("invalid_rescale", message, useless[0].name, warn=None))
     if not series.modality:
         message = "the file does not name its modality; the values decide whether it is a CT"
         series.faults.append(Fault("missing_modality", message, harmless="recorded"))

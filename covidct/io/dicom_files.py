@@ -5,17 +5,19 @@ from __future__ import annotations
 import re
 import stat
 import zipfile
+import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING
 
 from covidct.errors import InputError
+from covidct.io.names import natural_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ("Item", "natural_key", "open_items")
+__all__ = ("Item", "is_zip", "open_items")
 
 MAX_ENTRIES = 100_000  # files of a zip: a whole-body scan has a few thousand
 MAX_ENTRY_BYTES = 2**31  # one DICOM object; explicit lengths end at 4 GiB
@@ -48,23 +50,32 @@ class Item:
         """File name without folders, for messages."""
         return self.path.name
 
-    def open(self) -> IO[bytes]:
-        """Open for reading; the caller closes.
+    @contextmanager
+    def open(self) -> Iterator[IO[bytes]]:
+        """Open for reading within a ``with`` block.
 
         Raises:
-            InputError: when the file cannot be read.
+            InputError: when the file cannot be opened, or read within the block: entries of a zip are unpacked, and
+                checked, as they are read.
         """
         try:
-            if self.archive is None:
-                return self.path.open("rb", buffering=0)
-            return self.archive.open(self.entry)
-        except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
-            raise InputError(f"The file {self.name} cannot be read ({error}): check its rights and copy.") from error
+            with self.path.open("rb", buffering=0) if self.archive is None else self.archive.open(self.entry) as file:
+                yield file
+        except (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+            reason = getattr(error, "strerror", None) or "its bytes are damaged"
+            raise InputError(
+                f"The file {self.name} cannot be read ({reason}): check its rights and copy it."
+            ) from error
 
 
-def natural_key(path: Path) -> list[tuple[int, int | str]]:
-    """Sort key that puts ``slice10`` behind ``slice9``."""
-    return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", str(path)) if part]
+def is_zip(path: Path) -> bool:
+    """Whether a file is a zip, damaged ones included: by the first bytes, or by the list of entries at its end."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+    except OSError:  # reading it will say so
+        return False
+    return start in (b"PK\3\4", b"PK\5\6") or zipfile.is_zipfile(path)
 
 
 @contextmanager
@@ -80,7 +91,7 @@ def open_items(path: Path) -> Iterator[list[Item]]:
         yield _folder(path)
     elif not path.is_file():
         raise InputError(f"There is no file or folder {path}: check the path.")
-    elif zipfile.is_zipfile(path):
+    elif is_zip(path):
         try:
             archive = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
@@ -97,7 +108,7 @@ def _folder(path: Path) -> list[Item]:
         for file in path.rglob("*")
         if file.suffix.lower() not in OTHER_SUFFIXES and not file.name.startswith(".") and file.is_file()
     )
-    return [Item(file, file.stat().st_size) for file in sorted(files, key=natural_key)]
+    return [Item(file, file.stat().st_size) for file in sorted(files, key=lambda file: natural_key(str(file)))]
 
 
 def _entries(path: Path, archive: zipfile.ZipFile) -> list[Item]:
@@ -116,7 +127,7 @@ def _entries(path: Path, archive: zipfile.ZipFile) -> list[Item]:
         for entry in entries
         if not entry.is_dir() and PurePosixPath(entry.filename).suffix.lower() not in OTHER_SUFFIXES
     ]
-    return sorted(items, key=lambda item: natural_key(item.path))
+    return sorted(items, key=lambda item: natural_key(str(item.path)))
 
 
 def _check_entry(path: Path, entry: zipfile.ZipInfo) -> None:

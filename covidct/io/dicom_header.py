@@ -15,9 +15,9 @@ NO_PIXELS = -1
 """``pixel_offset`` of an object without pixel data, or whose place in the file only pydicom knows."""
 
 ELEMENTS: dict[int, tuple[str, str]] = {
+    0x00020002: ("media_class", "text"),
     0x00020010: ("transfer_syntax", "text"),
     0x00080008: ("image_type", "text"),
-    0x00080016: ("sop_class", "text"),
     0x00080018: ("sop_uid", "text"),
     0x00080060: ("modality", "text"),
     0x0020000E: ("series_uid", "text"),

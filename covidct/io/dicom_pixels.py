@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from covidct.errors import CodecError, InputError
+from covidct.errors import InputError
+from covidct.io.codecs import NATIVE, plugin_for, require_codec
 from covidct.io.codestream import check_codestream
 from covidct.io.dicom_header import NO_PIXELS
 from covidct.io.hu import AIR_HU
@@ -22,53 +23,7 @@ if TYPE_CHECKING:
 
     from covidct.io.dicom_slices import Slice
 
-__all__ = ("colour_values", "decode_frames", "encoded_pixels", "read_hu", "require_codec", "stored_values")
-
-NATIVE = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.1"})
-"""Uncompressed, little endian: implicit and explicit VR."""
-_PYDICOM_NATIVE = frozenset({"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"})  # deflated, big endian
-_CODECS = {
-    "1.2.840.10008.1.2.4.50": ("pillow", "gdcm"),  # JPEG baseline
-    "1.2.840.10008.1.2.4.51": ("gdcm", "pillow"),  # JPEG extended, 12 bit
-    "1.2.840.10008.1.2.4.57": ("gdcm",),  # JPEG lossless, any selection value
-    "1.2.840.10008.1.2.4.70": ("gdcm",),  # JPEG lossless, selection value 1
-    "1.2.840.10008.1.2.4.80": ("pyjpegls", "gdcm"),  # JPEG-LS lossless
-    "1.2.840.10008.1.2.4.81": ("pyjpegls", "gdcm"),  # JPEG-LS near lossless
-    "1.2.840.10008.1.2.4.90": ("pylibjpeg", "gdcm"),  # JPEG 2000 lossless
-    "1.2.840.10008.1.2.4.91": ("pylibjpeg", "gdcm"),  # JPEG 2000
-    "1.2.840.10008.1.2.4.201": ("pylibjpeg",),  # high-throughput JPEG 2000 lossless
-    "1.2.840.10008.1.2.4.202": ("pylibjpeg",),
-    "1.2.840.10008.1.2.4.203": ("pylibjpeg",),
-    "1.2.840.10008.1.2.5": ("pydicom",),  # RLE; pylibjpeg-rle is faster, but panics on damaged data
-}
-"""Decoders by transfer syntax, in the order in which they are asked; all under MIT, BSD or HPND licences."""
-
-
-def require_codec(slice_: Slice) -> None:
-    """Refuse a transfer syntax that no installed decoder reads.
-
-    Raises:
-        CodecError: names the syntax and what can decode it.
-    """
-    from pydicom.uid import UID
-
-    syntax = str(slice_.values.get("transfer_syntax", ""))
-    if syntax in NATIVE or syntax in _PYDICOM_NATIVE:
-        return
-    if syntax in _CODECS:
-        from pydicom.pixels.decoders.base import get_decoder
-
-        decoder = get_decoder(syntax)
-        if set(_CODECS[syntax]) & set(decoder.available_plugins):
-            return
-        packages = {"gdcm": "python-gdcm", "pylibjpeg": "pylibjpeg-openjpeg"}
-        needed = " or ".join(packages.get(name, name) for name in _CODECS[syntax])
-        raise CodecError(f"{slice_.name} is compressed as {UID(syntax).name} ({syntax}): install {needed} to read it.")
-    name = UID(syntax).name if syntax else "an unnamed way"
-    raise CodecError(
-        f"{slice_.name} is stored as {name} ({syntax or 'no transfer syntax'}), which no decoder here reads: convert "
-        "it to an uncompressed file with gdcmconv --raw or dcmdjpeg, and read that."
-    )
+__all__ = ("colour_values", "decode_frames", "encoded_pixels", "makes_hu", "read_hu", "stored_values")
 
 
 def read_hu(slices: Sequence[Slice], out: NDArray[Any]) -> bool:
@@ -186,11 +141,18 @@ def _mask_bits(stored: NDArray[Any], slice_: Slice) -> NDArray[Any]:
     return stored
 
 
+def makes_hu(slice_: Slice) -> bool:
+    """Whether the rescale of a slice, 1 and 0 where it has none, leads to CT numbers."""
+    slope = 1.0 if slice_.slope is None else slice_.slope
+    intercept = 0.0 if slice_.intercept is None else slice_.intercept
+    return bool(np.isfinite(slope) and np.isfinite(intercept) and slope > 0)
+
+
 def _to_hu(stored: NDArray[Any], slice_: Slice, out: NDArray[Any]) -> bool:
     """Apply the modality LUT to a frame; ``stored`` may share memory with ``out``. False when int16 cannot hold it."""
     slope = 1.0 if slice_.slope is None else slice_.slope
     intercept = 0.0 if slice_.intercept is None else slice_.intercept
-    if not (np.isfinite(slope) and np.isfinite(intercept) and slope > 0):
+    if not makes_hu(slice_):
         raise InputError(
             f"The rescale slope {slope:g} and intercept {intercept:g} of {slice_.name} make no CT numbers: the header "
             "is damaged, export the scan again."
@@ -285,9 +247,9 @@ def decode_frames(slices: Sequence[Slice], *, raw: bool = True) -> Iterator[NDAr
             dataset = pydicom.dcmread(io.BytesIO(content), force=True)
             decoder = get_decoder(syntax)
             options: dict[str, Any] = {"raw": raw}
-            if syntax in _CODECS:
+            if plugin := plugin_for(syntax):
                 check_codestream(dataset, first)
-                options["decoding_plugin"] = next(p for p in _CODECS[syntax] if p in decoder.available_plugins)
+                options["decoding_plugin"] = plugin
         for slice_ in slices:
             with _quiet():
                 array, _ = decoder.as_array(dataset, index=slice_.frame if first.frames > 1 else None, **options)

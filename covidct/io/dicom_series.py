@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from covidct.errors import GeometryError, InputError
 from covidct.io.dicom_slices import Slice, read_slices
+from covidct.io.names import counted
 from covidct.volume import Finding
 
 if TYPE_CHECKING:
@@ -81,10 +82,15 @@ class Series:
         """Whether there is any image."""
         return any(s.shape[0] for s in self.slices)
 
-    def describe(self) -> str:
-        """Size and UID for messages."""
+    @property
+    def kind(self) -> str:
+        """Modality and size in words; nothing that identifies."""
         rows, columns = self.slices[0].shape
-        return f"{self.uid or '(no UID)'} ({self.modality or 'no modality'}, {len(self.slices)} x {rows} x {columns})"
+        return f"{self.modality or 'no modality'}, {len(self.slices)} x {rows} x {columns}"
+
+    def describe(self) -> str:
+        """UID, modality and size, for error messages."""
+        return f"{self.uid or '(no UID)'} ({self.kind})"
 
 
 def find_all(items: Sequence[Item]) -> tuple[list[Series], list[Fault]]:
@@ -97,13 +103,12 @@ def find_all(items: Sequence[Item]) -> tuple[list[Series], list[Fault]]:
         The series, most slices first, not yet examined, and faults of files that belong to no series.
     """
     by_uid: dict[str, list[Slice]] = defaultdict(list)
-    faults: list[Fault] = []
+    damaged: list[Item] = []
     for item in items:
         try:
             slices = read_slices(item)
         except InputError:
-            message = "the header of a DICOM file cannot be read"
-            faults.append(Fault("unreadable_file", message, item.name, repair="dropped", warn="dropped"))
+            damaged.append(item)
             continue
         for slice_ in slices:
             by_uid[slice_.series_uid].append(slice_)
@@ -114,7 +119,10 @@ def find_all(items: Sequence[Item]) -> tuple[list[Series], list[Fault]]:
             unique = tuple({s.item.path: s.item for s in part}.values())
             found.append(Series(f"{uid}#{number}" if len(parts) > 1 else uid, part, items=unique))
     found.sort(key=lambda s: -len(s.slices))
-    return found, faults
+    if not damaged:
+        return found, []
+    message = f"{counted(len(damaged), 'DICOM file has a header', 'DICOM files have headers')} that cannot be read"
+    return found, [Fault("unreadable_file", message, damaged[0].name, repair="dropped", warn="dropped")]
 
 
 def _acquisitions(slices: list[Slice]) -> list[list[Slice]]:
@@ -147,8 +155,9 @@ def settle_faults(faults: Sequence[Fault], on_fault: OnFault) -> tuple[Finding, 
     if refused:
         first = refused[0]
         sentence = f"{first.message[:1].upper()}{first.message[1:]} ({first.code}{first.files and ': ' + first.files})"
-        if len(refused) > 1:
-            sentence += f"; there is also {', '.join(sorted({f.code for f in refused[1:]}))}"
+        lost = [fault for fault in faults if fault.action(on_fault) == "dropped" and fault.code != first.code]
+        if others := sorted({fault.code for fault in (*refused[1:], *lost)}):
+            sentence += f"; there is also {', '.join(others)}"
         raise GeometryError(f"{sentence}: {_advice(refused)}.", findings)
     return findings
 
@@ -158,4 +167,4 @@ def _advice(refused: Sequence[Fault]) -> str:
         return "pass on_fault='repair' to mend it, or export the series again"
     if all(fault.warn for fault in refused):
         return "this cannot be repaired; export the series again, or pass on_fault='warn' to read it as it is"
-    return "no volume can be made of it; give the complete series"
+    return "no volume can be made of it; export the complete series again"

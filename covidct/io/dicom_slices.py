@@ -86,14 +86,16 @@ class Slice:
         """Say why the pixels cannot be read, as far as header and file size tell; None when they can."""
         rows, columns = self.shape
         if not 0 < rows <= MAX_SIDE or not 0 < columns <= MAX_SIDE:
-            return f"its header claims {rows} x {columns} pixels"
+            return f"the header claims {rows} x {columns} pixels"
         if not 0 < self.frames <= MAX_FRAMES:
-            return f"its header claims {self.frames} frames"
+            return f"the header claims {self.frames} frames"
+        if self.frames > 1 and not self.values["grouped"]:
+            return f"{self.frames} frames have one place"
         offset, length = self.values["pixel_offset"], self.values["pixel_length"]
         wanted = self.frame_bytes * self.frames
         available = max(self.item.size - offset, 0) if offset != NO_PIXELS else self.item.size * MAX_INFLATION
         if length != 0xFFFFFFFF and min(length if offset != NO_PIXELS else available, available) < wanted:
-            return f"it is truncated: {wanted} bytes of pixels are due"
+            return f"truncated, {wanted} bytes of pixels are due"
         return None
 
 
@@ -126,8 +128,10 @@ def read_slices(item: Item) -> list[Slice]:
             values = _values_by_pydicom(item)
         except (OSError, RuntimeError) as error:
             raise InputError(f"The file {item.name} cannot be read ({error}): copy it again.") from error
-    if values.get("sop_class") == "1.2.840.10008.1.3.10":  # media storage directory
+    if values.get("media_class") == "1.2.840.10008.1.3.10":  # media storage directory
         return []
+    if start[128:132] == b"DICM" and not values.keys() & {"rows", "series_uid"}:  # every object is of a series
+        raise InputError(f"The header of the DICOM file {item.name} is cut off or damaged: copy the file again.")
     return list(_frames(item, values))
 
 

@@ -7,10 +7,13 @@ from typing import Literal, TypeAlias
 from covidct.errors import GeometryError, InputError, UsageError
 from covidct.volume import Finding
 
-__all__ = ("OnFault", "check_on_fault", "settle")
+__all__ = ("OnFault", "Policy", "check_on_fault", "settle")
 
 OnFault: TypeAlias = Literal["error", "repair", "warn"]
 """``"error"`` refuses a fault, ``"repair"`` mends what can be mended and says so, ``"warn"`` goes on and says so."""
+
+Policy: TypeAlias = Literal["error", "repair", "warn", "list"]
+"""``OnFault``, or ``"list"``: name what ``"error"`` refuses, and raise nothing."""
 
 
 def check_on_fault(on_fault: str) -> None:
@@ -28,26 +31,31 @@ def settle(
     message: str,
     done: str,
     *,
-    on_fault: OnFault,
+    on_fault: Policy,
     hint: str = "",
+    mendable: bool = True,
     error: type[InputError] = InputError,
 ) -> Finding:
-    """Refuse a fault under ``"error"``, else make the finding that records it.
+    """Refuse a fault under ``"error"``, and under ``"repair"`` when nothing mends it; else make a finding of it.
 
     Args:
         code: stable name of the fault.
         message: the fault with its numbers, a clause without a full stop.
-        done: what is done about it under ``"repair"`` and ``"warn"``, a clause.
+        done: what is done about it when it is not refused, a clause.
         on_fault: what the user wants.
         hint: what the user can do; by default, to pass ``on_fault``.
+        mendable: whether ``done`` makes good what is wrong; a guess does not.
         error: class to raise.
 
     Raises:
-        InputError: (or ``error``) under ``"error"``; the sentence names the finding.
+        InputError: (or ``error``) for a refusal; the sentence names the finding.
     """
     sentence = message[:1].upper() + message[1:]
-    if on_fault == "error":
-        advice = hint or f"with on_fault='repair' it is {done}"
+    if on_fault == "list":
+        return Finding(code, f"{sentence}.", "refused")
+    if on_fault == "error" or (on_fault == "repair" and not mendable):
+        other = "repair" if mendable else "warn"
+        advice = hint or f"correct the file, or pass on_fault='{other}' to go on ({done})"
         text = f"{sentence} ({code}): {advice}."
         if issubclass(error, GeometryError):
             raise error(text, (Finding(code, f"{sentence}.", "refused"),))

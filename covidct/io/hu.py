@@ -8,6 +8,7 @@ import numpy as np
 
 from covidct.errors import InputError
 from covidct.io.faults import OnFault, settle
+from covidct.io.names import counted
 from covidct.volume import Finding
 
 if TYPE_CHECKING:
@@ -103,10 +104,11 @@ def _clean_non_finite(array: NDArray[Any], on_fault: OnFault) -> list[Finding]:
     inside = sum(_enclosed(bad[i]) for i in np.flatnonzero(bad.any(axis=(1, 2))))
     findings = []
     if inside:
-        message = f"{inside} voxels inside the field of view are not finite numbers (NaN or infinite)"
+        message = f"values that are no finite numbers inside the field of view: {counted(inside, 'voxel', 'voxels')}"
         findings.append(settle("not_finite", message, f"made {AIR_HU} HU", on_fault=on_fault))
     if count > inside:
-        message = f"{count - inside} voxels outside the field of view are not finite; they became {AIR_HU} HU."
+        message = f"{counted(count - inside, 'voxel', 'voxels')} without a finite value outside the field of view "
+        message += f"became {AIR_HU} HU."
         findings.append(Finding("padding", message, "repaired"))
     array[bad] = AIR_HU
     return findings

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from covidct.errors import GeometryError
-from covidct.io.affine import check_affine, settle_grid, spacing_of
+from covidct.io.affine import listed_faults, settle_grid, spacing_of
 from covidct.io.faults import check_on_fault, settle
 from covidct.io.hu import rescale, settle_intensity
 from covidct.io.inflate import Inflater
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from covidct.io.faults import OnFault
+    from covidct.io.faults import OnFault, Policy
 
 __all__ = ("itk_info", "read_itk", "read_itk_voxels")
 
@@ -90,7 +90,7 @@ def itk_info(path: str | os.PathLike[str]) -> SeriesInfo:
         InputError: when the header is damaged.
     """
     header = read_itk_header(Path(path))
-    findings = (*_orientation(header, "warn"), *check_affine(header.affine, on_fault="warn"))
+    findings = (*_orientation(header, "list"), *listed_faults(header.affine, header.shape))
     i, j, k = spacing_of(header.affine).tolist()
     return SeriesInfo("", header.format, "", header.shape, (k, j, i), (Path(path),), findings)
 
@@ -103,9 +103,9 @@ def _voxels(header: ItkHeader) -> NDArray[Any]:
         return read_voxels(stream, header.shape, header.dtype)
 
 
-def _orientation(header: ItkHeader, on_fault: OnFault) -> tuple[Finding, ...]:
+def _orientation(header: ItkHeader, on_fault: Policy) -> tuple[Finding, ...]:
     if header.oriented:
         return ()
     message = f"the {header.format} header does not say how the axes lie in the body, so left and right are a guess"
     done = "read as rows to the left, columns to the back, slices to the head"
-    return (settle("no_orientation", message, done, on_fault=on_fault, error=GeometryError),)
+    return (settle("no_orientation", message, done, on_fault=on_fault, mendable=False, error=GeometryError),)

@@ -86,7 +86,8 @@ def read_itk_header(path: Path) -> ItkHeader:
             block = file.read(_LONGEST)
         return _nrrd(path, block) if nrrd else _meta(path, block)
     except OSError as error:
-        raise InputError(f"The file {path.name!r} cannot be read: {error.strerror or error}.") from error
+        reason = error.strerror or error
+        raise InputError(f"The file {path.name!r} cannot be read ({reason}): check its path and rights.") from error
     except (KeyError, ValueError, OverflowError, IndexError) as error:
         if isinstance(error, InputError):
             raise
@@ -96,7 +97,7 @@ def read_itk_header(path: Path) -> ItkHeader:
 
 def _nrrd(path: Path, block: bytes) -> ItkHeader:
     end = re.search(rb"\r?\n\r?\n", block)
-    text = (block[: end.start()] if end else block).decode("latin-1")
+    text = _decoded(block[: end.start()] if end else block)
     if not text.startswith("NRRD000"):
         raise InputError(f"The file {path.name!r} is not NRRD: its first line is another.")
     pairs = (line.partition(": ") for line in text.splitlines()[1:] if not line.startswith("#"))
@@ -153,7 +154,7 @@ def _meta(path: Path, block: bytes) -> ItkHeader:
     end = re.search(rb"ElementDataFile\s*=[^\n]*\n?", block)
     if end is None:
         raise InputError(f"The file {path.name!r} is not MetaImage: it has no line ElementDataFile.")
-    pairs = (line.partition("=") for line in block[: end.end()].decode("latin-1").splitlines())
+    pairs = (line.partition("=") for line in _decoded(block[: end.end()]).splitlines())
     fields = {name.strip().lower(): value.strip() for name, separator, value in pairs if separator}
     kind = fields["elementtype"].lower().removeprefix("met_")
     channels = int(fields.get("elementnumberofchannels", "1"))
@@ -195,6 +196,14 @@ def _meta_affine(fields: Mapping[str, str]) -> tuple[NDArray[np.float64], bool]:
     affine[:3, :3] = directions[:3, :3].T * np.reshape(spacing or [1.0] * axes, (axes,))[:3]
     affine[:3, 3] = np.reshape(origin or [0.0] * axes, (axes,))[:3]
     return affine, not (spacing is None or matrix is None)
+
+
+def _decoded(block: bytes) -> str:
+    """Text of a header: UTF-8, in which names of data files are written today, else Latin-1."""
+    try:
+        return block.decode("utf-8")
+    except UnicodeDecodeError:
+        return block.decode("latin-1")
 
 
 def _states(fields: Mapping[str, str], name: str, letter: str) -> bool:

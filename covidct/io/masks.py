@@ -72,10 +72,18 @@ def read_mask(
 
 def _voxels(file: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
     name = file.name.lower()
-    if name.endswith((".nii", ".nii.gz")):
-        return read_nifti_voxels(file)
-    if name.endswith((".nrrd", ".nhdr", ".mha", ".mhd")):
-        return read_itk_voxels(file)
+    try:
+        if name.endswith((".nii", ".nii.gz")):
+            return read_nifti_voxels(file)
+        if name.endswith((".nrrd", ".nhdr", ".mha", ".mhd")):
+            return read_itk_voxels(file)
+    except GeometryError as error:
+        why = error.findings[0] if error.findings else None
+        if why is None:
+            raise
+        raise GeometryError(
+            f"{why.message[:-1]} ({why.code}): save the mask {file.name!r} with the geometry of its scan.", (why,)
+        ) from error
     raise InputError(f"The mask {file.name!r} is of no format that is read: give NIfTI, NRRD, MetaImage or PNG slices.")
 
 
@@ -109,10 +117,9 @@ def _labels(values: NDArray[Any], mapping: Mapping[int, int] | None, *, edges: b
         between = np.count_nonzero((values > 0) & (values < 255))
         if between <= (_EDGE_SHARE * values.size if edges else 0):
             return (values > 127).astype(np.uint8)
-    found = ", ".join(f"{value:g}" for value in np.unique(values)[:8])
-    raise InputError(
-        f"The mask holds the labels {found} (the first 8), not 0, 1 and 2: say what they mean by mapping=."
-    )
+    unique = np.unique(values)
+    found = ", ".join(f"{value:g}" for value in unique[:8]) + (", ..." if len(unique) > 8 else "")
+    raise InputError(f"The mask holds the labels {found}, not 0, 1 and 2: say what they mean by mapping=.")
 
 
 def _check_same_space(affine: NDArray[np.float64], shape: tuple[int, int, int], like: Volume) -> None:

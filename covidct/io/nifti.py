@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from covidct.io.affine import check_affine, settle_grid, spacing_of
+from covidct.io.affine import listed_faults, settle_grid, spacing_of
 from covidct.io.faults import check_on_fault
 from covidct.io.hu import rescale, settle_intensity
 from covidct.io.inflate import Inflater
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from covidct.io.faults import OnFault
+    from covidct.io.faults import OnFault, Policy
 
-__all__ = ("nifti_info", "read_nifti", "read_nifti_header", "read_nifti_voxels")
+__all__ = ("nifti_info", "read_nifti", "read_nifti_voxels")
 
 
 def read_nifti(path: str | os.PathLike[str], *, on_fault: OnFault = "error") -> Volume:
@@ -89,27 +89,13 @@ def nifti_info(path: str | os.PathLike[str]) -> SeriesInfo:
         path: the file.
 
     Raises:
-        InputError: when the header is damaged.
-    """
-    header = read_nifti_header(path, on_fault="warn")
-    findings = (*header.findings, *check_affine(header.affine, on_fault="warn"))
-    i, j, k = spacing_of(header.affine).tolist()
-    return SeriesInfo("", "nifti", "", header.shape, (k, j, i), (Path(path),), findings)
-
-
-def read_nifti_header(path: str | os.PathLike[str], *, on_fault: OnFault = "error") -> NiftiHeader:
-    """Read and check the header alone.
-
-    Args:
-        path: the file.
-        on_fault: what to do about missing or contradictory geometry.
-
-    Raises:
-        InputError: when the header is damaged.
+        InputError: when the header is damaged, or claims more than the file holds.
     """
     with opened(path) as raw:
-        stream = Inflater(raw) if _is_gzip(raw) else raw
-        return parse_header(stream.read(HEADER_BYTES), on_fault=on_fault)
+        header, _, _ = _start(raw, on_fault="list")
+    findings = (*header.findings, *listed_faults(header.affine, header.shape))
+    i, j, k = spacing_of(header.affine).tolist()
+    return SeriesInfo("", "nifti", "", header.shape, (k, j, i), (Path(path),), findings)
 
 
 def _is_gzip(raw: BufferedReader) -> bool:
@@ -119,8 +105,8 @@ def _is_gzip(raw: BufferedReader) -> bool:
     return start == b"\x1f\x8b"
 
 
-def _read(raw: BufferedReader, *, on_fault: OnFault) -> tuple[NiftiHeader, NDArray[Any]]:
-    """Header, and the stored values (k, j, i) in an array of their own."""
+def _start(raw: BufferedReader, *, on_fault: Policy) -> tuple[NiftiHeader, BufferedReader | Inflater, bytes]:
+    """Header, checked against the size of the file; the stream behind the first bytes, and these bytes."""
     held = os.fstat(raw.fileno()).st_size
     packed = _is_gzip(raw)
     stream = Inflater(raw) if packed else raw
@@ -128,6 +114,12 @@ def _read(raw: BufferedReader, *, on_fault: OnFault) -> tuple[NiftiHeader, NDArr
     header = parse_header(block, on_fault=on_fault)
     before = 0 if packed else header.offset
     check_size(header.shape, header.dtype.itemsize, held=held - before, compressed=packed)
+    return header, stream, block
+
+
+def _read(raw: BufferedReader, *, on_fault: OnFault) -> tuple[NiftiHeader, NDArray[Any]]:
+    """Header, and the stored values (k, j, i) in an array of their own."""
+    header, stream, block = _start(raw, on_fault=on_fault)
     start = block[header.offset :]  # an offset of 352 lies within the bytes that a NIfTI-2 header would have
     if header.offset > len(block):
         stream.read(header.offset - len(block))

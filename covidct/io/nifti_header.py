@@ -14,7 +14,7 @@ from covidct.io.faults import settle
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from covidct.io.faults import OnFault
+    from covidct.io.faults import Policy
     from covidct.volume import Finding
 
 _Header: TypeAlias = Any  # nibabel's header classes, whose methods carry no types
@@ -53,7 +53,7 @@ class NiftiHeader:
     findings: tuple[Finding, ...]
 
 
-def parse_header(block: bytes, *, on_fault: OnFault) -> NiftiHeader:
+def parse_header(block: bytes, *, on_fault: Policy) -> NiftiHeader:
     """Read the first bytes of a NIfTI file.
 
     Args:
@@ -113,13 +113,13 @@ def _shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
     """(k, j, i) of a shape (i, j, k, ...) whose further axes have length one."""
     if len(shape) < 3 or any(n != 1 for n in shape[3:]):
         size = " x ".join(str(n) for n in shape)
-        advice = "give one slice to read_image" if len(shape) < 3 else "cut out one volume of the series first"
+        advice = "give the whole scan" if len(shape) < 3 else "cut out one volume of the series first"
         raise InputError(f"The NIfTI file has {len(shape)} axes ({size}), a scan has three: {advice}.")
     return shape[2], shape[1], shape[0]
 
 
 def _affine(
-    header: _Header, shape: tuple[int, int, int], on_fault: OnFault
+    header: _Header, shape: tuple[int, int, int], on_fault: Policy
 ) -> tuple[NDArray[np.float64], tuple[Finding, ...]]:
     """Affine to LPS mm by nibabel's policy (sform, else qform, else a guess), and what is odd about it."""
     by_sform, by_qform = int(header["sform_code"]) > 0, int(header["qform_code"]) > 0
@@ -127,7 +127,7 @@ def _affine(
     if not by_sform and not by_qform:
         message = "the NIfTI header states no orientation (qform and sform code 0), so left and right are a guess"
         done = "read as rows to the left, columns to the front, slices to the head"
-        findings.append(settle("no_orientation", message, done, on_fault=on_fault, error=GeometryError))
+        findings.append(settle("no_orientation", message, done, on_fault=on_fault, mendable=False, error=GeometryError))
     affine = np.asarray(header.get_best_affine(), dtype=np.float64)
     if not np.isfinite(affine).all():
         raise GeometryError("The affine of the NIfTI header holds numbers that are not finite: export the file again.")
@@ -138,7 +138,7 @@ def _affine(
 
 
 def _agreement(
-    affine: NDArray[np.float64], header: _Header, shape: tuple[int, int, int], on_fault: OnFault
+    affine: NDArray[np.float64], header: _Header, shape: tuple[int, int, int], on_fault: Policy
 ) -> list[Finding]:
     """Compare sform and qform. They may differ when they name different spaces, not when they name the same one."""
     qform = np.asarray(header.get_qform(), dtype=np.float64)
@@ -147,6 +147,6 @@ def _agreement(
         return []
     message = f"sform and qform put the corners of the volume up to {gap:.2f} apart"
     same_space = int(header["sform_code"]) == int(header["qform_code"])
-    hint = "correct the header, or take the sform with on_fault='warn'"
-    rule: OnFault = on_fault if same_space else "warn"
-    return [settle("qform_sform", message, "the sform was taken", on_fault=rule, hint=hint, error=GeometryError)]
+    rule: Policy = on_fault if same_space else "warn"
+    done = "the sform was taken"
+    return [settle("qform_sform", message, done, on_fault=rule, mendable=False, error=GeometryError)]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ("Pixels", "image_size", "read_pixels", "unit_range")
+__all__ = ("Pixels", "full_scale", "image_size", "read_pixels")
 
 _Picture: TypeAlias = Any  # PIL.ImageFile.ImageFile, of which the TIFF one has tag_v2 and only some have n_frames
 
@@ -82,18 +82,15 @@ def read_pixels(path: Path) -> Pixels:
     return Pixels(array, bits, tuple(steps), tuple(findings))
 
 
-def unit_range(pixels: Pixels) -> tuple[NDArray[np.float32], str]:
-    """Scale stored values to [0, 1] by the depth of the file, never by the brightness of the picture.
+def full_scale(pixels: Pixels) -> int:
+    """What stored values are divided by to fall into [0, 1]: from the depth of the file, never from its brightness.
 
-    8-bit files are divided by 255, files that declare b bits by 2**b - 1. A 16-bit file that declares nothing more
-    (PNG has no way to say 12) is divided by 4095 when its largest value is below 4096, else by 65535. Float files must
-    be in [0, 1] already.
+    255 for 8-bit files, 2**b - 1 for files that declare b bits, 1 for floats, which must be in [0, 1] already. A
+    16-bit file that declares nothing more (PNG has no way to say 12) has 4095 when its largest value is below 4096,
+    else 65535; of several slices of one scan the largest full scale holds for all.
 
     Args:
         pixels: stored values.
-
-    Returns:
-        float32 of the same shape in [0, 1], and the step in words.
 
     Raises:
         InputError: for float values outside [0, 1], and integers beyond 16 bits.
@@ -102,19 +99,17 @@ def unit_range(pixels: Pixels) -> tuple[NDArray[np.float32], str]:
     if array.dtype.kind == "f":
         if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
             raise InputError("The image holds floats outside [0, 1]: their meaning is unknown, save it as integers.")
-        return array.astype(np.float32), "floats taken as they are"
+        return 1
     low, high = int(array.min()), int(array.max())
     if low < 0 or high > 65535:
         raise InputError(f"The image holds values from {low} to {high}: 8 to 16 bits without sign can be read.")
     if array.dtype == np.bool_:
-        top = 1
-    elif array.dtype == np.uint8:
-        top = 255
-    elif pixels.bits is not None and pixels.bits != 16 and high < 2**pixels.bits:
-        top = 2**pixels.bits - 1
-    else:
-        top = 4095 if high <= 4095 else 65535
-    return array.astype(np.float32) / np.float32(top), f"divided by {top}"
+        return 1
+    if array.dtype == np.uint8:
+        return 255
+    if pixels.bits is not None and pixels.bits != 16 and high < 2**pixels.bits:
+        return int(2**pixels.bits - 1)
+    return 4095 if high <= 4095 else 65535
 
 
 def image_size(path: Path) -> tuple[int, int]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from covidct.errors import GeometryError, InputError
+from covidct.io.dicom_header import looks_like_dicom
 from covidct.io.info import SeriesInfo
 from covidct.io.limits import check_size
-from covidct.io.pixels import image_size, read_pixels, unit_range
+from covidct.io.names import counted, natural_key
+from covidct.io.pixels import Pixels, full_scale, image_size, read_pixels
+from covidct.io.voxels import opened
 from covidct.volume import Finding, Image, Source, Volume, unknown_affine
 
 if TYPE_CHECKING:
@@ -39,19 +41,13 @@ def image_files(folder: str | os.PathLike[str]) -> tuple[Path, ...]:
         folder: its sub-folders and hidden files are left out.
     """
     found = (p for p in Path(folder).iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
-    return tuple(sorted((p for p in found if p.is_file()), key=_natural))
-
-
-def _natural(path: Path) -> tuple[list[tuple[int, int, str]], str]:
-    """Digits compare as numbers, the rest as text without regard to case; the name itself breaks ties."""
-    parts = re.findall(r"[0-9]+|[^0-9]+", path.stem.lower())
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts], path.name
+    return tuple(sorted((p for p in found if p.is_file()), key=lambda p: (natural_key(p.stem), p.name)))
 
 
 def read_image(path: str | os.PathLike[str]) -> Image:
     """Read a 2-D image: a chest X-ray or one slice.
 
-    PNG, JPEG and TIFF of 8, 12 or 16 bits are scaled by their depth (:func:`covidct.io.pixels.unit_range`), turned as
+    PNG, JPEG and TIFF of 8, 12 or 16 bits are scaled by their depth (:func:`covidct.io.pixels.full_scale`), turned as
     EXIF says, freed of alpha, and made grey when the colour channels are equal. DICOM goes the way of the standard:
     modality LUT, VOI LUT or window, inversion of MONOCHROME1 last.
 
@@ -70,17 +66,18 @@ def read_image(path: str | os.PathLike[str]) -> Image:
 
         return read_dicom_image(file)
     pixels = read_pixels(file)
-    array, step = unit_range(pixels)
-    return Image(array=array, steps=(*pixels.steps, step), findings=pixels.findings)
+    top = full_scale(pixels)
+    step = "floats taken as they are" if pixels.array.dtype.kind == "f" else f"divided by {top}"
+    return Image(array=_scaled(pixels, top), steps=(*pixels.steps, step), findings=pixels.findings)
 
 
 def _is_dicom(file: Path) -> bool:
-    try:
-        with file.open("rb") as opened:
-            start = opened.read(132)
-    except OSError as error:
-        raise InputError(f"The file {file.name!r} cannot be read: {error.strerror or error}.") from error
-    return start[128:] == b"DICM" or file.suffix.lower() in (".dcm", ".dicom")
+    with opened(file) as raw:
+        return looks_like_dicom(raw.read(136)) or file.suffix.lower() in (".dcm", ".dicom")
+
+
+def _scaled(pixels: Pixels, top: int) -> NDArray[np.float32]:
+    return pixels.array.astype(np.float32) / np.float32(top)
 
 
 def read_raster_folder(folder: str | os.PathLike[str], *, files: Sequence[Path] | None = None) -> Volume:
@@ -94,26 +91,33 @@ def read_raster_folder(folder: str | os.PathLike[str], *, files: Sequence[Path] 
         float32 (D, H, W) in [0, 1], ``intensity="unit"``, spacing NaN, colour turned into grey (BT.601 luma).
 
     Raises:
-        InputError: when there is no image, or one cannot be read.
-        GeometryError: when the images differ in size.
+        InputError: when there is no image, one cannot be read, or they are stored in several depths.
+        GeometryError: when the images differ in size, or are fewer than three.
     """
     files = image_files(folder) if files is None else files
-    pixels, findings = [], {_NO_GEOMETRY.code: _NO_GEOMETRY}
-    _check_sizes(files)
-    for file in files:
-        stored = read_pixels(file)
-        array, _ = unit_range(stored)
-        pixels.append(array @ _LUMA if array.ndim == 3 else array)
-        findings.update((finding.code, finding) for finding in stored.findings)
-    volume = np.stack(pixels)
-    depth, height, width = volume.shape
+    for fault in _faults(files):
+        raise GeometryError(f"{fault.message[:-1]} ({fault.code}): give one whole scan per folder.", (fault,))
+    findings = {_NO_GEOMETRY.code: _NO_GEOMETRY}
+    slices = [read_pixels(file) for file in files]
+    kinds = {pixels.array.dtype for pixels in slices}
+    if len(kinds) > 1:
+        listed = ", ".join(sorted(str(kind) for kind in kinds))
+        raise InputError(f"The slices are stored in several depths ({listed}): save all slices of a scan alike.")
+    top = max(full_scale(pixels) for pixels in slices)
+    for pixels in slices:
+        findings.update((finding.code, finding) for finding in pixels.findings)
+    height, width = slices[0].array.shape[:2]
+    volume = np.empty((len(slices), height, width), dtype=np.float32)
+    for plane, pixels in zip(volume, slices, strict=True):
+        scaled = _scaled(pixels, top)
+        plane[:] = scaled @ _LUMA if scaled.ndim == 3 else scaled
     return Volume(
         array=volume,
         affine=unknown_affine(),
         modality="",
         intensity="unit",
         findings=tuple(findings.values()),
-        source=Source("raster", (depth, height, width), unknown_affine()),
+        source=Source("raster", (len(slices), height, width), unknown_affine()),
     )
 
 
@@ -131,7 +135,8 @@ def stack_pixels(folder: str | os.PathLike[str]) -> NDArray[Any]:
         GeometryError: when the images differ in size.
     """
     files = image_files(folder)
-    _check_sizes(files)
+    for fault in _mixed_sizes(files):
+        raise GeometryError(f"{fault.message[:-1]} ({fault.code}): give the mask of one scan per folder.", (fault,))
     slices = [read_pixels(file).array for file in files]
     if any(array.ndim == 3 for array in slices):
         raise InputError("The mask images are coloured: save the labels as grey values.")
@@ -139,31 +144,38 @@ def stack_pixels(folder: str | os.PathLike[str]) -> NDArray[Any]:
 
 
 def raster_info(folder: str | os.PathLike[str]) -> SeriesInfo:
-    """Describe a folder of slices from the headers of its first image.
+    """Describe a folder of slices from the headers of its images.
 
     Args:
         folder: a folder with at least one image.
 
     Raises:
-        InputError: when there is no image, or the first cannot be read.
+        InputError: when there is no image, or one cannot be read.
     """
     files = image_files(folder)
-    if not files:
-        raise InputError("The folder holds no PNG, JPEG or TIFF image.")
+    findings = (_NO_GEOMETRY, *_faults(files))
     nan = float("nan")
-    return SeriesInfo("", "raster", "", (len(files), *image_size(files[0])), (nan, nan, nan), files, (_NO_GEOMETRY,))
+    return SeriesInfo("", "raster", "", (len(files), *image_size(files[0])), (nan, nan, nan), files, findings)
 
 
-def _check_sizes(files: Sequence[Path]) -> None:
-    """Refuse before decoding: no image, mixed sizes, or more than fits."""
+def _faults(files: Sequence[Path]) -> tuple[Finding, ...]:
+    """What makes images no scan, from their headers: mixed sizes, or fewer than three."""
+    faults = _mixed_sizes(files)
+    if len(files) < 3:
+        message = f"The folder holds {counted(len(files), 'picture', 'pictures')}, a volume needs at least 3 slices."
+        faults = (*faults, Finding("too_few_slices", message, "refused"))
+    return faults
+
+
+def _mixed_sizes(files: Sequence[Path]) -> tuple[Finding, ...]:
+    """Compare the headers; refuses no image, and more than fits."""
     if not files:
-        raise InputError("The folder holds no PNG, JPEG or TIFF image.")
+        raise InputError("The folder holds no PNG, JPEG or TIFF image: give the folder with all slices of a scan.")
     sizes = [image_size(file) for file in files]
-    if len(set(sizes)) > 1:
-        odd = next(i for i, size in enumerate(sizes) if size != sizes[0])
-        raise GeometryError(
-            f"The slices differ in size (mixed_size): the first is {sizes[0][0]} x {sizes[0][1]} pixels, number "
-            f"{odd + 1} is {sizes[odd][0]} x {sizes[odd][1]}; give one scan per folder.",
-            (Finding("mixed_size", "The slices differ in size.", "refused"),),
-        )
     check_size((len(files), *sizes[0]), 1, held=1 << 62, compressed=False)
+    odd = next((i for i, size in enumerate(sizes) if size != sizes[0]), None)
+    if odd is None:
+        return ()
+    one, other = (" x ".join(map(str, sizes[i])) for i in (0, odd))
+    message = f"The slices differ in size: the first is {one} pixels, number {odd + 1} is {other}."
+    return (Finding("mixed_size", message, "refused"),)

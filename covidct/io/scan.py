@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from covidct.errors import InputError
 from covidct.io.faults import check_on_fault
 from covidct.io.info import SeriesInfo
+from covidct.io.names import counted, natural_key
 from covidct.io.raster import IMAGE_SUFFIXES, image_files, raster_info, read_raster_folder
+from covidct.io.voxels import opened
 from covidct.volume import Finding
 
 if TYPE_CHECKING:
@@ -52,11 +53,16 @@ def read_scan(path: str | os.PathLike[str], *, series: str | None = None, on_fau
     from covidct.io.dicom import dicom_info, read_dicom
 
     if not (found or pictures) or any(info.shape[1] for info in dicom_info(source)):
-        return read_dicom(source, series=series, on_fault=on_fault)
+        volume = read_dicom(source, series=series, on_fault=on_fault)
+        if not found or series is not None:
+            return volume
+        files = counted(len(found), "volume file (NIfTI, NRRD or MetaImage)", "volume files (NIfTI, NRRD or MetaImage)")
+        return volume.with_findings(Finding("other_files", f"Left out beside the DICOM series: {files}."))
+    _refuse_series(source, series)
     if len(found) == 1:
         return _read_file(found[0], series, on_fault)
     if found:
-        names = ", ".join(file.name for file in found[:10])
+        names = ", ".join(file.name for file in found[:10]) + (", ..." if len(found) > 10 else "")
         raise InputError(f"The folder {source.name} holds {len(found)} scans ({names}): give one of these files.")
     return read_raster_folder(source)
 
@@ -68,7 +74,8 @@ def find_series(path: str | os.PathLike[str]) -> list[SeriesInfo]:
         path: file or folder (with its sub-folders).
 
     Returns:
-        DICOM series first, most slices first, then volume files and folders of pictures by name.
+        DICOM series first, most slices first, then volume files and folders of pictures by name; where a file cannot be
+        read, an entry of shape (0, 0, 0) says so.
 
     Raises:
         InputError: when the path does not exist, or a file that was named is no scan.
@@ -83,23 +90,37 @@ def find_series(path: str | os.PathLike[str]) -> list[SeriesInfo]:
             return [_file_info(source)]
         infos = dicom_info(source)
         if not infos:
-            raise InputError(f"The file {source.name} is no scan in a format that can be read here: {_FORMATS}.")
+            raise _no_scan(source)
         return infos
     infos = dicom_info(source)
     for file in _volume_files(source):
         try:
             infos.append(_file_info(file))
         except InputError:
-            finding = Finding("unreadable_file", "The header of this file cannot be read.", "refused")
-            nan = float("nan")
-            infos.append(SeriesInfo("", _format(file), "", (0, 0, 0), (nan, nan, nan), (file,), (finding,)))
-    folders = sorted({file.parent for file in source.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES})
-    for folder in folders:
-        infos.append(raster_info(folder))
+            infos.append(_unreadable(_format(file), file))
+    folders = {file.parent for file in source.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES}
+    for folder in sorted(folders, key=lambda folder: natural_key(str(folder))):
+        if files := image_files(folder):
+            try:
+                infos.append(raster_info(folder))
+            except InputError:
+                infos.append(_unreadable("raster", *files))
     return infos
 
 
 _FORMATS = "give a DICOM folder, file or zip, NIfTI, NRRD or MetaImage"
+
+
+def _unreadable(kind: str, *files: Path) -> SeriesInfo:
+    """An entry for what is there but cannot be read; why, the error tells when it is read by itself."""
+    nan = float("nan")
+    finding = Finding("unreadable_file", "This is damaged or no scan; read it by itself to learn why.", "refused")
+    return SeriesInfo("", kind, "", (0, 0, 0), (nan, nan, nan), files, (finding,))
+
+
+def _refuse_series(path: Path, series: str | None) -> None:
+    if series is not None:
+        raise InputError(f"There is no DICOM series {series} in {path.name}: leave out series= for other formats.")
 
 
 def _format(path: Path) -> str:
@@ -112,14 +133,14 @@ def _is_volume_file(path: Path) -> bool:
 
 
 def _volume_files(folder: Path) -> list[Path]:
-    from covidct.io.dicom_files import natural_key
-
-    files = (file for file in folder.rglob("*") if _is_volume_file(file) and not file.name.startswith("."))
-    return sorted(files, key=natural_key)
+    named = (file for file in folder.rglob("*") if _is_volume_file(file) and not file.name.startswith("."))
+    return sorted((file for file in named if file.is_file()), key=lambda file: natural_key(str(file)))
 
 
 def _read_file(path: Path, series: str | None, on_fault: OnFault) -> Volume:
     name = path.name.lower()
+    if _is_volume_file(path):
+        _refuse_series(path, series)
     if name.endswith(NIFTI):
         from covidct.io.nifti import read_nifti
 
@@ -129,15 +150,20 @@ def _read_file(path: Path, series: str | None, on_fault: OnFault) -> Volume:
 
         return read_itk(path, on_fault=on_fault)
     from covidct.io.dicom import read_dicom
+    from covidct.io.dicom_files import is_zip
     from covidct.io.dicom_header import looks_like_dicom
 
-    with path.open("rb") as file:
+    with opened(path) as file:
         is_dicom = looks_like_dicom(file.read(136))
-    if is_dicom or zipfile.is_zipfile(path):
+    if is_dicom or is_zip(path):
         return read_dicom(path, series=series, on_fault=on_fault)
+    raise _no_scan(path)
+
+
+def _no_scan(path: Path) -> InputError:
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        raise InputError(f"The file {path.name} is a single picture, not a scan: give the folder with all its slices.")
-    raise InputError(f"The file {path.name} is no scan in a format that can be read here: {_FORMATS}.")
+        return InputError(f"The file {path.name} is a single picture, not a scan: give the folder with all its slices.")
+    return InputError(f"The file {path.name} is no scan in a format that can be read here: {_FORMATS}.")
 
 
 def _file_info(path: Path) -> SeriesInfo:

@@ -35,7 +35,10 @@ def opened(path: str | os.PathLike[str]) -> Iterator[BufferedReader]:
         with Path(path).open("rb") as raw:
             yield raw
     except OSError as error:
-        raise InputError(f"The file {Path(path).name!r} cannot be read: {error.strerror or error}.") from error
+        reason = error.strerror or error
+        raise InputError(
+            f"The file {Path(path).name!r} cannot be read ({reason}): check its path and rights."
+        ) from error
     except MemoryError as error:
         raise InputError(f"The file {Path(path).name!r} does not fit into the memory of this machine.") from error
 

@@ -117,6 +117,8 @@ def _write_itk(labels: NDArray[np.uint8], affine: NDArray[np.float64], target: P
     image.SetDirection((straight[:3, :3] / spacing).ravel().tolist())
     image.SetOrigin(straight[:3, 3].tolist())
     with atomic_path(target) as temporary:
-        sitk.WriteImage(image, str(temporary), useCompression=True)
-        for data in temporary.parent.glob(f"{target.stem}.*raw"):  # the voxels of .mhd go first, then the header
-            data.replace(target.parent / data.name)
+        written = temporary.with_suffix(target.suffix.lower())  # ITK knows suffixes in small letters only
+        sitk.WriteImage(image, str(written), useCompression=True)
+        for data in [file for file in written.parent.iterdir() if file != written]:
+            data.replace(target.parent / data.name)  # the voxels of .mhd go first, then the header
+        written.rename(temporary)

@@ -22,5 +22,5 @@ def test_what_is_listed_is_what_pydicom_has() -> None:
 
 
 def test_a_syntax_that_nothing_decodes_has_an_empty_entry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("covidct.io.dicom_pixels._CODECS", {"1.2.840.10008.1.2.5": ("no such plugin",)})
+    monkeypatch.setattr("covidct.io.codecs._CODECS", {"1.2.840.10008.1.2.5": ("no such plugin",)})
     assert decoders() == {"RLE Lossless": ()}

@@ -274,7 +274,7 @@ def test_real_series_equal_simpleitk_and_nrrd(real_data: Path) -> None:
 
 @pytest.mark.real
 def test_real_files_are_read_or_refused(real_data: Path) -> None:
-    with pytest.raises(GeometryError, match="2 usable slices"):
+    with pytest.raises(GeometryError, match="has 2 slices"):
         read_scan(real_data / "dicom_reader" / "lungmask_minimal_header")
     for name in ("odd/reportsi.dcm", "odd/liver_1frame.dcm", "valid/MR_small.dcm", "odd/rtdose.dcm"):
         with pytest.raises(ModalityError, match="not_ct"):
@@ -286,3 +286,30 @@ def test_real_files_are_read_or_refused(real_data: Path) -> None:
 def test_the_fake_places_slices_along_the_normal() -> None:
     at: NDArray[np.float64] = positions(3, orientation=AXIAL)
     assert np.diff(at, axis=0).tolist() == [[0, 0, 2], [0, 0, 2]]
+
+
+def test_frames_without_places_are_refused(tmp_path: Path) -> None:
+    for path, plane in zip(write_series(tmp_path, HU), HU, strict=True):
+        twice = np.stack([plane, plane]) + 1024
+        edit(path, NumberOfFrames=2, PixelData=twice.astype("<u2").tobytes())
+    for policy in ("error", "warn"):
+        with pytest.raises(GeometryError, match=r"2 frames have one place|too_few_slices"):
+            read_scan(tmp_path, on_fault=policy)
+
+
+def test_listing_names_what_header_alone_tells(tmp_path: Path) -> None:
+    for path in write_series(tmp_path, HU):
+        path.write_bytes(path.read_bytes().replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.99"))
+    (info,) = find_series(tmp_path)
+    assert [(f.code, f.action) for f in info.findings] == [("missing_codec", "refused")]
+    assert ".dcm" not in info.findings[0].message
+
+
+def test_volume_files_beside_the_series_are_recorded(tmp_path: Path) -> None:
+    write_series(tmp_path, HU)
+    (tmp_path / "JOHN_DOE.nii.gz").write_bytes(b"")
+    volume = read_scan(tmp_path)
+    assert np.array_equal(volume.array, HU)
+    assert [(f.code, f.action) for f in volume.findings] == [("other_files", "recorded")]
+    assert "1 volume file " in volume.findings[0].message
+    assert "DOE" not in repr(volume.findings)

@@ -1,26 +1,22 @@
-"""Where DICOM lies: zips that are safe, zips that are not, natural order."""
+"""Where DICOM lies: zips that are safe, zips that are not."""
 
 from __future__ import annotations
 
 import zipfile
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from pydicom.uid import RLELossless
 
-from covidct.errors import InputError
+from covidct.errors import GeometryError, InputError
 from covidct.io import find_series, read_scan
-from covidct.io.dicom_files import natural_key
 from tests.fakes.dicom import body, write_enhanced, write_series
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 HU = body()
-
-
-def test_natural_order() -> None:
-    names = ["s10", "s9", "s1", "a2", "a10b", "a10"]
-    wanted = ["a2", "a10", "a10b", "s1", "s9", "s10"]
-    assert sorted(names, key=lambda name: natural_key(Path(name))) == wanted
 
 
 def pack(folder: Path, target: Path) -> Path:
@@ -86,3 +82,39 @@ def test_encrypted_and_oversized_entries_are_refused(tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(InputError, match="claims"):
         read_scan(path)
+
+
+@pytest.mark.parametrize("place", [0.3, 0.999])
+def test_damaged_entries_and_cut_zips_are_refused(tmp_path: Path, place: float) -> None:
+    write_series(tmp_path / "in", HU)
+    data = bytearray(pack(tmp_path / "in", tmp_path / "whole.zip").read_bytes())
+    with zipfile.ZipFile(tmp_path / "whole.zip") as archive:
+        entry = archive.infolist()[5]
+    start = entry.header_offset + 30 + len(entry.filename)
+    at = start + int(place * (entry.compress_size - 12))
+    data[at : at + 12] = bytes(b ^ 0xFF for b in data[at : at + 12])
+    (tmp_path / "damaged.zip").write_bytes(data)
+    with pytest.raises(InputError):
+        read_scan(tmp_path / "damaged.zip")
+    if place < 0.5:
+        assert "unreadable_file" in {f.code for info in find_series(tmp_path / "damaged.zip") for f in info.findings}
+    (tmp_path / "cut.zip").write_bytes(data[: len(data) // 2])
+    for call in (read_scan, find_series):
+        with pytest.raises(InputError, match=r"zip cut\.zip is damaged"):
+            call(tmp_path / "cut.zip")
+
+
+def test_many_damaged_files_are_one_finding(tmp_path: Path) -> None:
+    paths = write_series(tmp_path, HU)
+    for path in paths[:2]:
+        path.write_bytes(path.read_bytes()[:200] + b"\xff" * 200)  # cut before the series is named
+    for path in paths[-2:]:
+        path.write_bytes(path.read_bytes()[:-300])
+    with pytest.raises(GeometryError, match="unreadable_file"):
+        read_scan(tmp_path)
+    volume = read_scan(tmp_path, on_fault="repair")
+    assert volume.shape[0] == len(HU) - 4
+    assert [f.message for f in volume.findings] == [
+        "2 files cannot be used: truncated, 3168 bytes of pixels are due.",
+        "2 DICOM files have headers that cannot be read.",
+    ]

@@ -62,3 +62,11 @@ def test_ct_is_found_beside_other_modalities(tmp_path: Path) -> None:
     volume = read_scan(tmp_path)
     assert np.array_equal(volume.array, HU[:6])
     assert [f.code for f in volume.findings] == ["other_series"]
+
+
+def test_findings_about_other_series_identify_nothing(tmp_path: Path) -> None:
+    write_series(tmp_path / "a", HU)
+    write_series(tmp_path / "b", HU[:1], series_uid="1.2.3.4.5")
+    (finding,) = read_scan(tmp_path).findings
+    assert "CT, 1 x 44 x 36" in finding.message
+    assert "1.2.3.4.5" not in finding.message

@@ -71,7 +71,7 @@ def test_non_finite_values_by_where_they_lie() -> None:
     cleaned, findings = clean_hu(array.copy(), on_fault="warn")
     assert np.isfinite(cleaned).all()
     assert findings[0].code == "not_finite"
-    assert "1 voxels inside" in findings[0].message
+    assert "inside the field of view: 1 voxel;" in findings[0].message
 
 
 def test_looks_like_hu_refuses_what_is_not() -> None:

@@ -161,3 +161,13 @@ def test_nrrd_and_dicom_of_one_scan_are_equal(real_data: Path) -> None:
     np.testing.assert_array_equal(nrrd.array, dicom.array)
     np.testing.assert_allclose(nrrd.affine, dicom.affine, atol=1e-3)
     assert nrrd.intensity == dicom.intensity == "hu"
+
+
+def test_information_names_what_reading_refuses(tmp_path: Path) -> None:
+    sitk.WriteImage(itk(HU[:2], affine()), str(tmp_path / "two.nrrd"))
+    assert [(f.code, f.action) for f in itk_info(tmp_path / "two.nrrd").findings] == [("too_few_slices", "refused")]
+    meta = "ObjectType = Image\nNDims = 3\nDimSize = 13 11 9\nElementType = MET_SHORT\nElementSpacing = 0.7 0.8 2.5\n"
+    (tmp_path / "a.mha").write_bytes((meta + "ElementDataFile = LOCAL\n").encode() + HU.tobytes())
+    assert [(f.code, f.action) for f in itk_info(tmp_path / "a.mha").findings] == [("no_orientation", "refused")]
+    with pytest.raises(GeometryError, match="no_orientation"):
+        read_itk(tmp_path / "a.mha", on_fault="repair")

@@ -177,3 +177,31 @@ def test_real_masks_fit_their_scans(real_data: Path, tmp_path: Path) -> None:
         real_data / "ct_cip" / "lm-64.nrrd", cip, mapping=dict.fromkeys((12, 13, 14), 1) | dict.fromkeys((9, 10, 11), 2)
     )
     assert set(np.unique(thirds)) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("name", ["of [1] one.mhd", "Größe 患者.mhd", "Größe 患者.nrrd", "MASK.MHD", "MASK.NII.GZ"])
+def test_odd_names(tmp_path: Path, volume: Volume, name: str) -> None:
+    write_mask(LUNGS, volume, tmp_path / name)
+    np.testing.assert_array_equal(read_mask(tmp_path / name, volume), LUNGS)
+    readers = {".mhd": "MetaImageIO", ".nrrd": "NrrdImageIO", ".gz": "NiftiImageIO"}  # ITK knows small letters only
+    image = sitk.ReadImage(str(tmp_path / name), imageIO=readers[(tmp_path / name).suffix.lower()])
+    assert np.array_equal(sitk.GetArrayFromImage(image) > 0, stored_form(volume))
+
+
+def stored_form(volume: Volume) -> NDArray[np.bool_]:
+    """The mask on the grid of the file, by nibabel."""
+    image = nib.as_closest_canonical(nib.Nifti1Image(LUNGS.T, np.diag([-1, -1, 1, 1]) @ rotation(3.0) @ affine()))
+    assert volume.source is not None
+    tools = nib.orientations
+    target = tools.io_orientation(np.diag([-1.0, -1.0, 1.0, 1.0]) @ volume.source.affine)
+    turned = image.as_reoriented(tools.ornt_transform(tools.io_orientation(image.affine), target))
+    return np.asarray(turned.dataobj).T > 0
+
+
+def test_a_mask_without_orientation_is_refused_with_the_right_advice(tmp_path: Path, volume: Volume) -> None:
+    image = nib.Nifti1Image(LUNGS.T, np.diag([-0.7, -0.8, 2.5, 1]))
+    image.set_sform(None, code=0)
+    nib.save(image, tmp_path / "mask.nii")
+    with pytest.raises(GeometryError, match="no_orientation") as caught:
+        read_mask(tmp_path / "mask.nii", volume)
+    assert "on_fault" not in str(caught.value)

@@ -351,3 +351,36 @@ def test_real_scans_agree_with_nibabel_and_simpleitk(real_data: Path) -> None:
     masks = sorted((real_data / "mosmed_lesion_masks").rglob("*.nii.gz"))
     with pytest.raises(CovidctError, match="not_hu"):
         read_nifti(masks[0])
+
+
+def test_a_guess_is_no_repair(tmp_path: Path) -> None:
+    image = nifti(HU, affine())
+    image.set_qform(LPS_TO_RAS @ affine(origin=(0, 0, 0)), code=1)
+    nib.save(image, tmp_path / "qform_sform.nii")
+    image = nifti(HU, affine())
+    image.set_sform(None, code=0)
+    image.set_qform(None, code=0)
+    nib.save(image, tmp_path / "no_orientation.nii")
+    nib.save(nifti(HU, affine((2500, 800, 700))), tmp_path / "implausible_spacing.nii")
+    for path in tmp_path.iterdir():
+        for policy in ("error", "repair"):
+            with pytest.raises(GeometryError, match=rf"{path.stem}.*correct"):
+                read_nifti(path, on_fault=policy)
+        assert [(f.code, f.action) for f in read_nifti(path, on_fault="warn").findings] == [(path.stem, "recorded")]
+        assert [(f.code, f.action) for f in nifti_info(path).findings] == [(path.stem, "refused")]
+
+
+def test_information_names_what_reading_refuses(tmp_path: Path) -> None:
+    save_nifti(tmp_path / "two.nii.gz", HU[:2])
+    assert [(f.code, f.action) for f in nifti_info(tmp_path / "two.nii.gz").findings] == [("too_few_slices", "refused")]
+    sheared = affine()
+    sheared[0, 2] = 0.5
+    save_nifti(tmp_path / "sheared.nii", HU)
+    image = nib.Nifti1Image(HU.T, LPS_TO_RAS @ sheared)
+    image.set_qform(None, code=0)
+    nib.save(image, tmp_path / "sheared.nii")
+    assert [(f.code, f.action) for f in nifti_info(tmp_path / "sheared.nii").findings] == [("sheared", "refused")]
+    save_nifti(tmp_path / "cut.nii", HU)
+    (tmp_path / "cut.nii").write_bytes((tmp_path / "cut.nii").read_bytes()[:-100])
+    with pytest.raises(InputError, match="too early"):
+        nifti_info(tmp_path / "cut.nii")

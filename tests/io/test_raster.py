@@ -203,3 +203,24 @@ def test_real_images_are_in_range(real_data: Path) -> None:
         assert 0.3 < image.array.max() <= 1
         if image.array.ndim == 2:
             np.testing.assert_allclose(image.array, reference, atol=1.01 / 255)
+
+
+def test_slices_of_a_scan_share_one_scale(tmp_path: Path) -> None:
+    for number, value in enumerate((3000, 5000, 4000)):
+        save(tmp_path / f"{number}.png", np.full((6, 7), value, np.uint16))
+    np.testing.assert_allclose(read_scan(tmp_path).array[:, 0, 0] * 65535, [3000, 5000, 4000], rtol=1e-6)
+    save(tmp_path / "1.png", np.full((6, 7), 4095, np.uint16))
+    np.testing.assert_allclose(read_scan(tmp_path).array[:, 0, 0] * 4095, [3000, 4095, 4000], rtol=1e-6)
+    save(tmp_path / "1.png", np.full((6, 7), 200, np.uint8))
+    with pytest.raises(InputError, match="several depths"):
+        read_scan(tmp_path)
+
+
+def test_folders_that_are_no_scan_are_listed_as_such(tmp_path: Path) -> None:
+    for number in range(2):
+        save(tmp_path / f"{number}.png", GREY8)
+    with pytest.raises(GeometryError, match="2 pictures"):
+        read_scan(tmp_path)
+    assert ("too_few_slices", "refused") in [(f.code, f.action) for f in raster_info(tmp_path).findings]
+    save(tmp_path / "2.png", GREY8[:-1])
+    assert [(f.code, f.action) for f in raster_info(tmp_path).findings][1:] == [("mixed_size", "refused")]

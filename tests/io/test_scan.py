@@ -82,3 +82,29 @@ def test_damaged_files_are_listed_not_lost(tmp_path: Path) -> None:
     assert [info.findings[0].action for info in find_series(tmp_path / "only")] == ["refused"]
     with pytest.raises(InputError):
         read_scan(tmp_path / "only")
+
+
+def test_odd_names_and_damaged_pictures_do_not_stop_the_listing(tmp_path: Path) -> None:
+    (tmp_path / "unpacked.nii.gz").mkdir()
+    write_nifti(tmp_path / "unpacked.nii.gz" / "scan.nii")
+    assert np.array_equal(read_scan(tmp_path).array, HU)
+    (tmp_path / "hidden").mkdir()
+    (tmp_path / "hidden" / ".thumb.png").write_bytes(b"x")
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "a.png").write_bytes(b"x")
+    infos = find_series(tmp_path)
+    assert [(info.format, info.shape) for info in infos] == [("nifti", HU.shape), ("raster", (0, 0, 0))]
+    assert [f.action for f in infos[1].findings] == ["refused"]
+
+
+def test_a_series_is_asked_of_dicom_only(tmp_path: Path) -> None:
+    write_nifti(tmp_path / "a.nii")
+    for path in (tmp_path, tmp_path / "a.nii"):
+        with pytest.raises(InputError, match=r"no DICOM series 1\.2\.3"):
+            read_scan(path, series="1.2.3")
+
+
+def test_listing_a_picture_says_what_to_give(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "png")
+    with pytest.raises(InputError, match="single picture"):
+        find_series(tmp_path / "png" / "s0.png")
