@@ -109,12 +109,10 @@ class CaseMetrics(Metric):
                 f"CaseMetrics got targets from {cases.target.min()} to {cases.target.max()}, it needs indices of "
                 f"{len(self.class_names)} classes: leave out cases of unknown class."
             )
-        values = _score(cases.prob.astype(np.float64), cases.target, self.class_names)
-        lost = int((~np.isfinite(cases.prob)).any(1).sum())
-        if lost:
-            _LOGGER.warning(
-                "%d of %d cases have probabilities that are not finite: no score is defined.", lost, len(cases.prob)
-            )
+        lost = np.asarray(~np.isfinite(cases.prob).all(1))
+        values = _score(np.where(lost[:, None], 0.0, cases.prob), cases.target, self.class_names)
+        if lost.any():
+            _LOGGER.warning("%d of %d cases have probabilities that are not finite: no score.", lost.sum(), len(lost))
             values = dict.fromkeys(values, float("nan"))
         return {name: torch.tensor(value, dtype=torch.float32, device=self.device) for name, value in values.items()}
 

@@ -81,7 +81,7 @@ def triage_report(
         confusion=_as_counts(confusion),
         roc=_roc(p, t, names, counts, s, confidence),
         calibration=curves.calibration_bins(p, t),
-        notes=_notes(confusion, names, drawn, values),
+        notes=_notes(confusion, names, drawn, values, subjects=counts.shape[1]),
     )
 
 
@@ -118,7 +118,7 @@ def report_from_confusion(
     values = scores.confusion_scores(matrix[None], names, present)
     draws = np.random.default_rng(seed).multinomial(total, matrix.ravel() / total, size=resamples)
     drawn = scores.confusion_scores(draws.reshape(-1, *matrix.shape).astype(np.float64), names, present)
-    notes = _notes(matrix, names, drawn, values)
+    notes = _notes(matrix, names, drawn, values, subjects=total)
     return TriageReport(
         class_names=names,
         cases=total,
@@ -151,7 +151,7 @@ def _check_settings(class_names: Sequence[str], *, resamples: int, confidence: f
 
 def _is_count(value: object) -> bool:
     """Whether ``value`` is a whole number of at least 0."""
-    return isinstance(value, int | np.integer) and value >= 0
+    return isinstance(value, int | np.integer) and int(value) >= 0
 
 
 def _numbers(values: ArrayLike, what: str) -> Floats:
@@ -246,7 +246,9 @@ def _roc(
     return result
 
 
-def _notes(confusion: Floats, names: tuple[str, ...], drawn: Scores, values: Scores) -> tuple[str, ...]:
+def _notes(
+    confusion: Floats, names: tuple[str, ...], drawn: Scores, values: Scores, *, subjects: int
+) -> tuple[str, ...]:
     """What a reader must know about undefined and degenerate scores."""
     notes = []
     true, predicted = confusion.sum(1), confusion.sum(0)
@@ -270,7 +272,9 @@ def _notes(confusion: Floats, names: tuple[str, ...], drawn: Scores, values: Sco
             f"In up to {share:.1%} of the resamples a class went missing and some scores were not defined; "
             "their intervals rest on the other resamples."
         )
-    if any(len(d) and d.min() == d.max() for d in drawn.values()):  # NaN is equal to nothing
+    if subjects == 1:
+        notes.append("All cases are of one subject: there is nothing to resample, and the intervals have no meaning.")
+    elif any(len(d) and d.min() == d.max() for d in drawn.values()):  # NaN is equal to nothing
         notes.append(
             "Some intervals have no width, because the cohort shows no error to resample: that is no certainty."
         )

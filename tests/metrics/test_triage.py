@@ -207,6 +207,12 @@ def test_notes_on_lost_resamples_and_on_perfect_scores() -> None:
     assert (sensitivity.low, sensitivity.high) == (1.0, 1.0)
 
 
+def test_one_subject_gives_no_meaningful_interval() -> None:
+    report = triage_report([[0.6, 0.4], [0.1, 0.9], [0.3, 0.7]], [0, 1, 0], ["p"] * 3, BINARY_CLASSES, resamples=20)
+    assert any("one subject" in note for note in report.notes)
+    assert not any("no error to resample" in note for note in report.notes)
+
+
 def test_a_class_never_predicted_is_noted() -> None:
     report = report_from_confusion([[5, 0], [3, 0]], BINARY_CLASSES, resamples=20)
     assert value(report, "precision", "covid") == 0 == value(report, "f1", "covid")
@@ -269,7 +275,8 @@ def test_bad_input_is_one_sentence(change: dict[str, Any], message: str) -> None
 
 
 @pytest.mark.parametrize(
-    "matrix", [[[1, 2]], [[1, -1], [0, 1]], [[0.5, 1], [0, 1]], [[0, 0], [0, 0]], [["a", 1], [0, 1]], [[1], [0, 1]]]
+    "matrix",
+    [[[1, 2]], [[1, -1], [0, 1]], [[0.5, 1], [0, 1]], [[0, 0], [0, 0]], [["a", 1], [0, 1]], [[1], [0, 1]]],
 )
 def test_bad_matrices_are_refused(matrix: Any) -> None:  # noqa: ANN401
     with pytest.raises(UsageError, match="confusion matrix"):
