@@ -19,7 +19,7 @@ from covidct.phantom import TEST_OBJECT, PhantomCT, simulate_ct
 from .conftest import SEEDS, SMALL, phantom
 
 if TYPE_CHECKING:
-    from covidct.phantom.ct import Diagnosis
+    from covidct.phantom.ct import Contrast, Diagnosis
 
 DIAGNOSES: tuple[Diagnosis, ...] = ("normal", "cap", "covid")
 
@@ -205,6 +205,19 @@ def test_classical_lung_mask_agrees(diagnosis: Diagnosis) -> None:
             assert 2 * (a & b).sum() / (a.sum() + b.sum()) >= 0.94
         a, b = found > 0, made.lung_mask > 0
         assert 2 * (a & b).sum() / (a.sum() + b.sum()) >= 0.95
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("contrast", "least"), [("high", 0.95), ("low", 0.93)])
+def test_classical_lung_mask_agrees_over_patients(contrast: Contrast, least: float) -> None:
+    """Low contrast moves the lungs towards the threshold, so that single scans with much disease fall below 0.95."""
+    dice = []
+    for seed in range(100, 112):
+        made = simulate_ct(seed, diagnosis=DIAGNOSES[1 + seed % 2], contrast=contrast)
+        a, b = segment_lungs(made.volume.array, made.volume.spacing) > 0, made.lung_mask > 0
+        dice.append(2 * (a & b).sum() / (a.sum() + b.sum()))
+    assert np.mean(dice) >= 0.95
+    assert min(dice) >= least
 
 
 def test_edges_are_shared_between_tissues() -> None:
