@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ("isotropic_cube", "resample_mask")
 
 _BLOCK = 4  # slices converted at a time: fewer calls, and what they need still fits the caches
+_EQUAL = 1e-6  # ratios and weights that differ by less are the same: what is left of rounding
 _PARALLEL = 0.02  # voxels: axes that drift apart by less over the whole grid are taken as parallel
 
 
@@ -30,9 +31,10 @@ def isotropic_cube(volume: Volume, size: int = 128, pad_hu: float = -1024.0) -> 
     the centre, since a plain resize of a scan that is no cube would not be isotropic. A target voxel is the average of
     the linearly interpolated scan over a box whose width makes the total blur that of the target voxel
     (``sqrt(r^2 - 1)`` source voxels for a ratio ``r`` of spacings): constants and linear ramps are kept exactly, equal
-    spacing is the identity, and for r < 1 it is linear interpolation. Within slices, for r >= 2, blocks of 2 x 2 voxels
-    are averaged first, which is faster and leaves the total blur as it is. Where a target voxel lies partly outside the
-    scan, ``pad_hu`` takes that share.
+    spacing is the identity, and for r < 1 it is linear interpolation. Within slices, blocks of 2 x 2 voxels are
+    averaged first, as often as r allows, which is faster and leaves the total blur as it is: of 512 x 512 slices that
+    fill a cube of 128 each target voxel is the mean of its own 4 x 4 voxels. Where a target voxel lies partly outside
+    the scan, ``pad_hu`` takes that share.
 
     Args:
         volume: a scan in HU of known spacing, int16 or float32; oblique scans keep their axes.
@@ -53,11 +55,12 @@ def isotropic_cube(volume: Volume, size: int = 128, pad_hu: float = -1024.0) -> 
     volume.require_spacing("Resampling to a cube")
     step = max(n * s for n, s in zip(volume.shape, volume.spacing, strict=True)) / size
     depth, height, width = zip(volume.shape, [step / s for s in volume.spacing], strict=True)
-    halve = all(n % 2 == 0 and ratio >= 2 for n, ratio in (height, width))
-    if halve:
+    halvings = 0
+    while all(n % 2 == 0 and ratio >= 2 - _EQUAL for n, ratio in (height, width)):
         height, width = ((n // 2, ratio / 2) for n, ratio in (height, width))
+        halvings += 1
     axes = [_axis_weights(n, size, ratio) for n, ratio in (depth, height, width)]
-    array = _reduce(volume.array, axes, np.float32(pad_hu), halve=halve)
+    array = _reduce(volume.array, axes, np.float32(pad_hu), halvings)
     affine = _scaled_affine(volume, size, step)
     return replace(volume, array=array, affine=affine)
 
@@ -99,6 +102,7 @@ def _axis_weights(n: int, size: int, ratio: float) -> tuple[sparse.csr_array, ND
     reach = int(np.ceil(box / 2 + 1.0))
     taps = np.floor(centre).astype(int)[:, None] + np.arange(-reach, reach + 2)
     weights = _box_of_triangle(taps - centre[:, None], box)
+    weights[weights < _EQUAL] = 0.0
     weights /= weights.sum(1, keepdims=True)
     rows = np.broadcast_to(np.arange(size)[:, None], taps.shape)
     columns = np.clip(taps, 0, n - 1)  # the edge voxel goes on to its outer edge
@@ -124,38 +128,55 @@ def _box_of_triangle(x: NDArray[np.float64], box: float) -> NDArray[np.float64]:
 
 
 def _reduce(
-    array: NDArray[Any], axes: list[tuple[sparse.csr_array, NDArray[np.float32]]], pad: np.float32, *, halve: bool
+    array: NDArray[Any], axes: list[tuple[sparse.csr_array, NDArray[np.float32]]], pad: np.float32, halvings: int
 ) -> NDArray[np.float32]:
     """Apply the weights of the three axes a few slices at a time; the volume is never float32 as a whole."""
     (depth, depth_cover), (height, height_cover), (width, width_cover) = axes
-    slices, size = array.shape[0], height.shape[0]
+    size = height.shape[0]
     used = np.unique(depth.indices)  # slices without weight are not touched
-    plane = np.zeros((slices, size, size), np.float32)  # (slice, width, height): sparse products work on rows
+    plane = np.zeros((array.shape[0], size, size), np.float32)
+    as_it_is = _is_identity(height) and _is_identity(width)
     widths = [sparse.csr_array(sparse.kron(sparse.eye_array(k + 1, dtype=np.float32), width)) for k in range(_BLOCK)]
 
     def shrink(part: slice) -> None:
         block = used[part]
-        rows = np.empty((height.shape[1], len(block), width.shape[1]), np.float32)
         scratch = np.empty(array.shape[1:], np.float32)
+        rows = np.empty((height.shape[1], len(block), width.shape[1]), np.float32)
         for k, index in enumerate(block):
             scratch[:] = array[index]
-            rows[:, k] = cv2.resize(scratch, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) if halve else scratch
-        columns = cv2.transpose(height @ rows.reshape(len(rows), -1))
-        plane[block] = (widths[len(block) - 1] @ columns).reshape(-1, size, size)
+            small: NDArray[Any] = scratch
+            for _ in range(halvings):
+                small = cv2.resize(small, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+            if as_it_is:
+                plane[index] = small
+            else:
+                rows[:, k] = small
+        if not as_it_is:  # sparse products work on rows
+            columns = cv2.transpose(height @ rows.reshape(len(rows), -1))
+            for index, one in zip(block, (widths[len(block) - 1] @ columns).reshape(-1, size, size), strict=True):
+                cv2.transpose(one, plane[index])
 
     over_blocks(shrink, len(used), _BLOCK)
-    cube: NDArray[np.float32] = (depth @ plane.reshape(slices, -1)).reshape(-1, size, size)
-    out = np.empty_like(cube)
+    cube = np.empty((size, size, size), np.float32)
     cover = np.outer(height_cover, width_cover)
+    whole = cover.min() == 1
 
     def finish(part: slice) -> None:
-        for j in range(part.start, part.stop):
-            share = cover * depth_cover[j]
-            np.multiply(cv2.transpose(cube[j]), share, out=out[j])
-            out[j] += pad * (1 - share)
+        cube[part] = (depth[part] @ plane.reshape(len(plane), -1)).reshape(-1, size, size)
+        for one, deep in zip(cube[part], depth_cover[part], strict=True):
+            if deep < 1 or not whole:
+                share = cover * deep
+                one *= share
+                one += pad * (1 - share)
 
     over_blocks(finish, size, 32)
-    return out
+    return cube
+
+
+def _is_identity(matrix: sparse.csr_array) -> bool:
+    """Whether an axis stays as it is."""
+    n, m = matrix.shape
+    return n == m == matrix.nnz and bool((matrix.indices == np.arange(n)).all())
 
 
 def _scaled_affine(volume: Volume, size: int, step: float) -> NDArray[np.float64]:

@@ -75,6 +75,31 @@ def test_equals_numerical_integration_of_the_linear_interpolant() -> None:
         np.testing.assert_allclose(cube.array[6, 6, j], line.mean(), atol=0.02)
 
 
+@pytest.mark.parametrize("ratio", [2, 4, 8])
+@pytest.mark.parametrize("depth", [6, 16])
+def test_whole_blocks_become_their_means(ratio: int, depth: int) -> None:
+    """Slices that fill the cube exactly: each target voxel is the mean of its own block, nothing else."""
+    array = np.random.default_rng(ratio).integers(-1024, 3000, (depth, 16 * ratio, 16 * ratio)).astype(np.int16)
+    cube = isotropic_cube(_volume(array, (0.7 * ratio, 0.7, 0.7), angle=5.0), 16)
+    expected = np.full((16, 16, 16), -1024.0)
+    first = (16 - depth) // 2
+    expected[first : first + depth] = array.reshape(depth, 16, ratio, 16, ratio).mean((2, 4))
+    np.testing.assert_allclose(cube.array, expected, atol=0.01)
+
+
+def test_blocks_and_depth_together() -> None:
+    """Blocks of 4 x 4 within slices, and along the depth the linear interpolant integrated numerically."""
+    array = np.random.default_rng(1).integers(-1024, 3000, (64, 64, 64)).astype(np.int16)
+    cube = isotropic_cube(_volume(array, (0.9, 0.9, 0.9)), 16)
+    means = array.reshape(64, 16, 4, 16, 4).mean((2, 4))
+    points = ((np.arange(4000) + 0.5) / 4000 - 0.5) * np.sqrt(15)
+    for j in range(1, 15):
+        at = np.floor(4 * j + 1.5 + points).astype(int)
+        share = (4 * j + 1.5 + points - at)[:, None, None]
+        line = (means[at] * (1 - share) + means[at + 1] * share).mean(0)
+        np.testing.assert_allclose(cube.array[j], line, atol=0.2)
+
+
 def test_no_aliasing() -> None:
     """A grating finer than the cube turns into its mean, where plain interpolation would show a false pattern."""
     stripes = np.where(np.arange(256) % 2, 500, -500).astype(np.int16)

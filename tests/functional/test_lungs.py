@@ -73,6 +73,25 @@ def test_float_scans_views_and_a_small_nodule_at_the_wall() -> None:
     assert dice(mask > 0, lungs > 0) > 0.98
 
 
+@pytest.mark.parametrize("dtype", [">i2", "int32", "int64", "float16", "float64"])
+def test_any_number_format_gives_the_same_mask(dtype: str) -> None:
+    """Arrays from other readers come in other byte orders and widths; OpenCV alone would misread or refuse them."""
+    spacing = (3.0, 1.25, 1.25)  # fine enough for a coarse grid
+    hu, _ = ellipsoid_chest(spacing)
+    mask = segment_lungs(hu, spacing)
+    assert mask.any()
+    assert dice(segment_lungs(hu.astype(dtype), spacing) > 0, mask > 0) > 0.999
+
+
+def test_holes_of_nan_are_no_lung() -> None:
+    spacing = (3.0, 1.25, 1.25)
+    hu, _ = ellipsoid_chest(spacing)
+    spoilt = hu.astype(np.float32)
+    spoilt[:, :6] = np.nan  # outside the patient
+    spoilt[:, -6:] = np.inf
+    assert dice(segment_lungs(spoilt, spacing) > 0, segment_lungs(hu, spacing) > 0) > 0.999
+
+
 def test_gas_below_the_diaphragm_is_no_lung() -> None:
     spacing = (3.0, 2.5, 2.5)
     hu, lungs = ellipsoid_chest(spacing, extent=(420.0, 280.0, 360.0))
