@@ -150,7 +150,7 @@ def _choose(found: list[Series], uid: str | None) -> tuple[Series, list[Fault]]:
 
 
 def _check_modality(series: Series) -> None:
-    colour = any(s.values.get("samples", 1) != 1 for s in series.slices)
+    colour = all(s.is_colour for s in series.slices)
     if series.modality not in ("CT", "") or not series.has_pixels or colour:
         fault = Fault("not_ct", _not_ct_sentence(series))
         hopeless = colour or not series.has_pixels
@@ -162,7 +162,7 @@ def _not_ct_sentence(series: Series) -> str:
         what = (
             f"{_KINDS.get(series.modality, 'a DICOM object')} ({series.modality or 'no modality'}) without image pixels"
         )
-    elif any(s.values.get("samples", 1) != 1 for s in series.slices):
+    elif all(s.is_colour for s in series.slices):
         what = "a colour image"
     else:
         what = f"{_KINDS.get(series.modality, 'an image')} of modality {series.modality}"

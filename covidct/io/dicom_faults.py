@@ -37,7 +37,8 @@ def examine(series: Series, same: Callable[[Slice, Slice], bool]) -> None:
     """
     total = len(series.slices)
     _drop_unreadable(series)
-    _drop_localizers(series)
+    _drop_marked(series, "localizer", "localizers", lambda s: s.is_localizer)
+    _drop_marked(series, "colour", "colour pictures", lambda s: s.is_colour)
     _drop_without_place(series)
     _keep_majority(series, "mixed_matrix", lambda s: s.shape, "matrix sizes", repair=None)
     _keep_majority(series, "mixed_orientation", _rounded_orientation, "orientations", repair="dropped")
@@ -74,12 +75,13 @@ def _drop_unreadable(series: Series) -> None:
     series.slices = kept
 
 
-def _drop_localizers(series: Series) -> None:
-    localizers = [s for s in series.slices if s.is_localizer]
-    if localizers:
-        message = f"localizers: {len(localizers)} of {len(series.slices)} slices"
-        series.faults.append(Fault("localizer", message, localizers[0].name, repair="dropped", warn="dropped"))
-        series.slices = [s for s in series.slices if not s.is_localizer]
+def _drop_marked(series: Series, code: str, what: str, marked: Callable[[Slice], bool]) -> None:
+    """Drop slices whose header says that they are none."""
+    strays = [s for s in series.slices if marked(s)]
+    if strays:
+        message = f"{what} in the series: {len(strays)} of {len(series.slices)} slices"
+        series.faults.append(Fault(code, message, strays[0].name, repair="dropped", warn="dropped"))
+        series.slices = [s for s in series.slices if not marked(s)]
 
 
 def _drop_without_place(series: Series) -> None:

@@ -65,7 +65,7 @@ def read_dicom_image(path: str | os.PathLike[str]) -> Image:
         raise InputError(f"The file {file.name} cannot be read: {fault}; copy it again.")
     dataset = header_dataset(picture.item, _TAGS)
     spacing = _spacing(dataset)
-    if picture.values.get("samples", 1) != 1:
+    if picture.is_colour:
         return _colour(picture, spacing)
     array, steps, findings = _grey(picture, dataset)
     return Image(array, spacing, picture.modality, tuple(steps), tuple(findings))

@@ -77,6 +77,11 @@ class Slice:
         return rows * columns * int(self.values.get("samples", 1)) * int(self.values.get("bits_allocated", 16)) // 8
 
     @property
+    def is_colour(self) -> bool:
+        """Whether there is more than one value per pixel: a screen capture, no measurement."""
+        return int(self.values.get("samples", 1)) != 1
+
+    @property
     def is_localizer(self) -> bool:
         """Whether the image type calls it a localizer."""
         kinds = str(self.values.get("image_type", "")).upper().split("\\")
@@ -131,7 +136,7 @@ def read_slices(item: Item) -> list[Slice]:
     if values.get("media_class") == "1.2.840.10008.1.3.10":  # media storage directory
         return []
     if start[128:132] == b"DICM" and not values.keys() & {"rows", "series_uid"}:  # every object is of a series
-        raise InputError(f"The header of the DICOM file {item.name} is cut off or damaged: copy the file again.")
+        raise InputError(f"The DICOM file {item.name} names no series: its header is damaged, copy the file again.")
     return list(_frames(item, values))
 
 

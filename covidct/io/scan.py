@@ -29,17 +29,22 @@ def read_scan(path: str | os.PathLike[str], *, series: str | None = None, on_fau
     """Read a scan: a DICOM folder, multi-frame file or zip, NIfTI, NRRD, MetaImage, or a folder of pictures.
 
     Args:
-        path: file or folder. A folder is searched for DICOM with its sub-folders; without DICOM it may hold a single
-            volume file, or the slices of one scan as pictures.
-        series: SeriesInstanceUID, needed where a folder or zip holds several series.
+        path: file or folder. A folder is searched for DICOM with its sub-folders (volume files beside DICOM are left
+            out, and recorded); without DICOM it may hold a single volume file, or the slices of one scan as pictures,
+            at least three, in the natural order of their names.
+        series: SeriesInstanceUID as :func:`find_series` gives it, needed where a folder or zip holds several series.
         on_fault: ``"error"`` refuses wrong geometry, ``"repair"`` mends what can be mended, ``"warn"`` goes on; all
             record what they found in ``Volume.findings``.
 
     Returns:
-        The scan on the canonical LPS grid.
+        The scan on the canonical LPS grid: (D, H, W), int16 or float32 in HU from -1024 (air) up, or float32 in [0, 1]
+        with unknown spacing (``intensity="unit"``) from pictures; spacing in mm.
 
     Raises:
-        InputError: (or a subclass) one sentence that says what is wrong, where and what to do.
+        GeometryError: for geometry that ``on_fault`` does not allow, and for several series without ``series``.
+        ModalityError: for DICOM of another kind than CT.
+        CodecError: for a compression that no installed decoder reads.
+        InputError: for anything else that is no scan, or damaged; all are one sentence with what to do.
         UsageError: for an unknown ``on_fault``.
     """
     check_on_fault(on_fault)

@@ -103,6 +103,12 @@ def tilted(folder: Path) -> None:
     write_series(folder, HU, tilt=15)
 
 
+def capture(folder: Path) -> None:
+    pixels = np.zeros((*HU.shape[1:], 3), np.uint8).tobytes()
+    copy = add_copy(folder, SOPInstanceUID=generate_uid(), SamplesPerPixel=3, PhotometricInterpretation="RGB")
+    edit(copy, PlanarConfiguration=0, BitsAllocated=8, BitsStored=8, HighBit=7, PixelData=pixels)
+
+
 def far_away(folder: Path) -> None:
     at = positions(N)
     at[5, 0] += 1e5
@@ -153,6 +159,7 @@ CASES = {
     ),
     "two series": Case(two_series, "several_series"),
     "localizer inside": Case(localizer, "localizer", None, KEEP, KEEP, exact=True),
+    "colour picture inside": Case(capture, "colour", None, KEEP, KEEP, exact=True),
     "mixed matrix": Case(matrix, "mixed_matrix", None, None, KEEP),
     "one other orientation": Case(
         lambda f: changed(f, ImageOrientationPatient=[0, 1, 0, 0, 0, -1]),
