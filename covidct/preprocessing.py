@@ -85,7 +85,7 @@ class Preprocessing:
         values = dict(record)
         version = values.pop("version", None)
         names = {field.name for field in fields(cls)}
-        if version != _VERSION or set(values) != names:
+        if type(version) is not int or version != _VERSION or set(values) != names:
             raise CheckpointError(
                 f"The pre-processing record (version {version}, fields {sorted(values)}) was written by another "
                 "release of covidct: use that release, or train again."

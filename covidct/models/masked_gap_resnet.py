@@ -79,7 +79,10 @@ class MaskedGAPResNet(nn.Module):
         _require(pooling in ("mask", "mean"), f"pooling={pooling!r} is unknown: use 'mask' or 'mean'.")
         _require(fusion in ("max", "mean"), f"fusion={fusion!r} is unknown: use 'max' or 'mean'.")
         _require(num_classes >= 2, f"num_classes={num_classes} is too few: softmax needs at least 2, binary too.")
-        _require(slices_per_chunk >= 1, f"slices_per_chunk={slices_per_chunk} is too small: use at least 1.")
+        _require(
+            type(slices_per_chunk) is int and slices_per_chunk >= 1,
+            f"slices_per_chunk={slices_per_chunk!r} is not usable: give a whole number of at least 1.",
+        )
         _require(
             slice_size is None or (type(slice_size) is int and slice_size >= 1),
             f"slice_size={slice_size!r} is not usable: give a whole number of pixels of at least 1, or null.",

@@ -355,6 +355,7 @@ def test_training_on_a_single_tiny_slice_is_refused() -> None:
         {"fusion": "sum"},
         {"num_classes": 1},
         {"slices_per_chunk": 0},
+        {"slices_per_chunk": 3.5},
         {"slice_size": 0},
         {"slice_size": 22.4},
         {"slice_size": "224"},
