@@ -99,4 +99,4 @@ def class_map(classes: str | Mapping[str, str] = "three") -> ClassMap:
     names = tuple(dict.fromkeys(classes.values()))
     if len(names) < 2:
         raise UsageError(f"The class mapping leads to {len(names)} class(es): a classifier needs at least two.")
-    return ClassMap(names, {word.strip().lower(): name for word, name in classes.items()})
+    return ClassMap(names, {str(word).strip().lower(): name for word, name in classes.items()})  # YAML's 0 and 1 too

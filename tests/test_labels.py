@@ -47,3 +47,8 @@ def test_three_classes_do_not_take_a_merged_word() -> None:
 def test_bad_class_sets(classes: str | dict[str, str]) -> None:
     with pytest.raises(UsageError):
         class_map(classes)
+
+
+def test_numbers_from_yaml_are_words() -> None:
+    mapping: dict[str, str] = {0: "clean", 1: "covid"}  # type: ignore[dict-item]
+    assert class_map(mapping).label("1") == 1

@@ -83,8 +83,7 @@ class BaseDataModule(pl.LightningDataModule):
                 f"{type(dataset).__name__} holds display values in [0, 1], to which no window in HU applies: set "
                 "window=null."
             )
-        if batch_size < 1:
-            raise UsageError(f"batch_size={batch_size} must be at least 1.")
+        _check_loading(batch_size, num_workers, prepare_workers, on_failure)
         # Paths and objects stay out: checkpoints are plain data and travel to other machines.
         self.save_hyperparameters(ignore=["dataset", "preprocessing", "cache_dir", "train_transform"])
         self.dataset = dataset
@@ -273,6 +272,16 @@ class BaseDataModule(pl.LightningDataModule):
         if missing:
             _log.warning("%d scans could not be prepared and are left out; see .failures", missing)
         return found
+
+
+def _check_loading(batch_size: int, num_workers: int, prepare_workers: int, on_failure: str) -> None:
+    """Refuse what the loaders would refuse later, and less clearly."""
+    least = {"batch_size": (batch_size, 1), "num_workers": (num_workers, 0), "prepare_workers": (prepare_workers, 0)}
+    for name, (value, lowest) in least.items():
+        if not isinstance(value, int) or value < lowest:
+            raise UsageError(f"{name}={value!r} must be a whole number of at least {lowest}.")
+    if on_failure not in ("raise", "skip"):
+        raise UsageError(f"on_failure={on_failure!r} is unknown: use 'raise' or 'skip'.")
 
 
 def _as_it_is(batch: Any) -> Any:  # noqa: ANN401  (the loader thinks it is a list of samples)

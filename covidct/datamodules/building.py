@@ -27,7 +27,7 @@ __all__ = ("Block", "build_blocks", "plan_blocks", "prepare_source")
 
 _log = logging.getLogger(__name__)
 
-_FORMAT = 1  # raise when the form of an entry changes
+_FORMAT = 2  # raise when the form of an entry changes, or what preparing gives
 _PACK = 256  # mean number of single images in one entry: few files, few memory maps
 
 
@@ -128,16 +128,21 @@ def build_blocks(
 
     Returns:
         Failed source to its error. Everything that could be prepared is in the cache, failures or not.
+
+    Raises:
+        CovidctError: when the cache cannot be written.
     """
     jobs = _Jobs(cache, dataset, blocks, preprocessing, keep_partial)
     failures: dict[int, CovidctError] = {}
     for done, failed in enumerate(DataLoader(jobs, batch_size=None, num_workers=num_workers), start=1):
+        if isinstance(failed, CovidctError):
+            raise failed
         failures |= failed
         _log.info("prepared %d of %d entries", done, len(blocks))
     return failures
 
 
-class _Jobs(Dataset[dict[int, CovidctError]]):
+class _Jobs(Dataset["dict[int, CovidctError] | CovidctError"]):
     """One block per item; the loader's workers are the processes that build."""
 
     def __init__(
@@ -154,8 +159,11 @@ class _Jobs(Dataset[dict[int, CovidctError]]):
     def __len__(self) -> int:
         return len(self.blocks)
 
-    def __getitem__(self, index: int) -> dict[int, CovidctError]:
-        """Build one block unless it is there; the failures of its sources."""
+    def __getitem__(self, index: int) -> dict[int, CovidctError] | CovidctError:
+        """Build one block unless it is there; the failures of its sources, or that of the cache.
+
+        Errors are returned: one that a worker raised would come out as its traceback.
+        """
         block = self.blocks[index]
         failures: dict[int, CovidctError] = {}
 
@@ -175,6 +183,8 @@ class _Jobs(Dataset[dict[int, CovidctError]]):
             self.cache.get_or_build(block.key, build)
         except _Incomplete:
             _log.debug("an entry could not be completed")
+        except CovidctError as error:
+            return error
         return failures
 
 

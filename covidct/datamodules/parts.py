@@ -42,6 +42,10 @@ class Parts:
         """Check the values."""
         if self.split not in ("auto", "manifest", "subject"):
             raise UsageError(f"split={self.split!r} is unknown: use 'auto', 'manifest' or 'subject'.")
+        if not all(0 <= fraction <= 1 for fraction in (self.val_fraction, self.test_fraction)):
+            raise UsageError(
+                f"val_fraction={self.val_fraction} and test_fraction={self.test_fraction} must lie between 0 and 1."
+            )
         if self.num_folds and not 0 <= self.fold < self.num_folds:
             raise UsageError(f"fold={self.fold} must lie between 0 and num_folds - 1 = {self.num_folds - 1}.")
 
@@ -77,7 +81,7 @@ def divide(records: Sequence[Record], parts: Parts) -> dict[Split, list[Record]]
         divided[name].append(record)
     if parts.num_folds:
         _take_fold(divided, parts)
-    elif not divided["val"] and parts.val_fraction:
+    elif divided["train"] and not divided["val"] and parts.val_fraction:  # a cohort may be there for the test alone
         _take_val(divided, parts)
     return divided
 

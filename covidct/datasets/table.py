@@ -90,7 +90,7 @@ def read_slice_labels(row: Row, *, classes: ClassMap) -> NDArray[np.int64]:
     """Classes of the slices of a scan, feet to head.
 
     The file has one entry per slice: a class word, ``1`` (infected: the scan's own class), ``0`` (clean: the class of
-    ``normal``) or ``-1`` (unknown). It is a text file with one entry per line, or a ``.npy`` of integers.
+    ``normal``) or ``-1`` (unknown). It is a text file with one entry per line, or a ``.npy`` of numbers.
 
     Args:
         row: a row with ``slice_labels``.
@@ -105,9 +105,10 @@ def read_slice_labels(row: Row, *, classes: ClassMap) -> NDArray[np.int64]:
     file = cast("Path", row.slice_labels)
     try:
         if file.suffix == ".npy":
-            entries = [str(entry) for entry in np.load(file, allow_pickle=False).ravel()]
+            entries = [f"{entry:g}" for entry in np.load(file, allow_pickle=False).ravel().tolist()]
         else:
-            entries = file.read_text(encoding="utf-8").split()
+            lines = file.read_text(encoding="utf-8-sig").splitlines()
+            entries = [line.strip() for line in lines if line.strip()]
     except (OSError, ValueError) as error:
         raise ManifestError(f"Row {row.number}: the slice labels {file.name} cannot be read ({error}).") from error
     try:
@@ -136,16 +137,23 @@ def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
         if path.suffix.lower() in {".parquet", ".pq"}:
             import pandas as pd
 
-            frame = pd.read_parquet(path).astype("string").fillna("")
-            return [str(name) for name in frame.columns], cast("list[dict[str, str]]", frame.to_dict("records"))
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            header, *lines = [line for line in csv.reader(file, skipinitialspace=True) if line] or [[]]
+            frame = pd.read_parquet(path).convert_dtypes()  # whole numbers beside empty cells are stored as floats
+            frame = frame.astype("string").fillna("")
+            header, lines = [str(name) for name in frame.columns], frame.to_numpy().tolist()
+        else:
+            with path.open(encoding="utf-8-sig", newline="") as file:
+                header, *lines = [
+                    line for line in csv.reader(file, skipinitialspace=True) if any(map(str.strip, line))
+                ] or [[]]
     except (ValueError, OSError, csv.Error) as error:  # pyarrow's errors are ValueErrors or OSErrors
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ManifestError(
             f"The manifest {path.name} cannot be read as a table ({reason}): give a CSV (UTF-8) or Parquet file."
         ) from error
-    names = [name.strip() for name in header]
+    names = [name.strip().lower() for name in header]
+    twice = [column for column in COLUMNS if names.count(column) > 1]
+    if twice:
+        raise ManifestError(f"The manifest {path.name} has the column {twice[0]} twice: keep the one that counts.")
     for number, line in enumerate(lines, start=1):
         if len(line) != len(names):
             raise ManifestError(
@@ -161,7 +169,8 @@ def _row(number: int, cell: dict[str, str], path: Path, classes: ClassMap) -> Ro
     for column in ("path", "subject"):
         if not cell[column]:
             raise ManifestError(f"{place}: the column {column} is empty; every scan needs one.")
-    if cell["split"] not in ("", *_SPLITS):
+    split = cell["split"].lower()
+    if split not in ("", *_SPLITS):
         raise ManifestError(f"{place}: the split {cell['split']!r} is unknown: use train, val or test.")
     try:
         label = classes.label(cell["label"]) if cell["label"] else -1
@@ -173,7 +182,7 @@ def _row(number: int, cell: dict[str, str], path: Path, classes: ClassMap) -> Ro
         path=path.parent / cell["path"],
         label=label,
         subject=cell["subject"],
-        split=cast("Split | None", cell["split"] or None),
+        split=cast("Split | None", split or None),
         mask=files["mask"],
         lesion_mask=files["lesion_mask"],
         slice_labels=files["slice_labels"],
@@ -187,7 +196,7 @@ def _check_files(rows: tuple[Row, ...], cells: list[dict[str, str]], path: Path)
         (row.number, column, cell[column])
         for row, cell in zip(rows, cells, strict=True)
         for column in _FILES
-        if cell[column] and not cast("Path", getattr(row, column)).exists()
+        if cell[column] and not _exists(getattr(row, column))
     ]
     if missing:
         number, column, name = missing[0]
@@ -196,6 +205,14 @@ def _check_files(rows: tuple[Row, ...], cells: list[dict[str, str]], path: Path)
             f"The manifest {path.name}, row {number}: the {column.replace('_', ' ')} {name} does not exist{further}; "
             "paths are relative to the manifest's folder."
         )
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is such a file or folder; a name that no file system takes is not there."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def _check_unique(rows: tuple[Row, ...], path: Path) -> None:

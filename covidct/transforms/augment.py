@@ -64,13 +64,15 @@ class Augment:
             A new sample; image float32 in [0, 1], without ``affine``.
 
         Raises:
-            UsageError: when the transform changes the depth of a volume.
+            UsageError: when the transform changes the depth of a volume, or gives NaN.
         """
         state = int(np.random.SeedSequence(seed).generate_state(1)[0])
         apply = _torchvision if isinstance(self.transform, torch.nn.Module) else _monai
         moved, mirrored = apply(self.transform, sample, state)
         out = cast("Sample", {key: value for key, value in sample.items() if key != "affine"} | moved)
         out["image"] = out["image"].clamp(0, 1)
+        if not bool(out["image"].sum().isfinite()):  # NaN outlives the clamp
+            raise UsageError(f"The augmentation gives NaN for the sample {sample['id']!r}: mend the transform.")
         if mirrored and "lung_mask" in out:
             out["lung_mask"] = _swap_sides(out["lung_mask"])
         return out

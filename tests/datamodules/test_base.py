@@ -228,6 +228,10 @@ def test_two_processes_fill_one_cache(tmp_path: Path) -> None:
     ("options", "says"),
     [
         ({"batch_size": 0}, "batch_size=0"),
+        ({"batch_size": 1.5}, "batch_size=1.5"),
+        ({"num_workers": -1}, "num_workers=-1"),
+        ({"prepare_workers": -2}, "prepare_workers=-2"),
+        ({"on_failure": "ignore"}, "on_failure='ignore'"),
         ({"split": "random"}, "split='random'"),
         ({"window": (250.0, -1250.0)}, "window"),
         ({"size": 2}, "size=2"),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from covidct.datamodules.building import build_blocks, plan_blocks, prepare_source
+from covidct.errors import CovidctError
 from covidct.io import ArrayCache, cache_key
 from covidct.preprocessing import Preprocessing
 from tests.fakes.chests import FakeCXR, FakeSlices, FakeVolumes
@@ -82,3 +83,13 @@ def test_nothing_usable_leaves_no_entry(tmp_path: Path) -> None:
     (block,) = plan_blocks([dataset.content_key(s, digest=str) for s in range(2)], CXR, packed=True, partial=True)
     assert sorted(build_blocks(cache, dataset, [block], CXR, keep_partial=True)) == [0, 1]
     assert cache.get(block.key) is None
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path: Path, workers: int) -> None:
+    (tmp_path / "file").touch()
+    dataset, cache = FakeVolumes(2), ArrayCache(tmp_path / "file" / "cache")
+    blocks = plan_blocks([dataset.content_key(source, digest=str) for source in range(2)], CUBE, packed=False)
+    with pytest.raises(CovidctError, match="cannot be written") as caught:
+        build_blocks(cache, dataset, blocks, CUBE, keep_partial=False, num_workers=workers)
+    assert "\n" not in str(caught.value)

@@ -64,3 +64,15 @@ def test_impossible_wishes_are_refused() -> None:
         Parts(split="official")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="fold=5"):
         Parts(num_folds=5, fold=5)
+
+
+def test_a_cohort_for_the_test_alone() -> None:
+    assert sizes(divide(cohort(splits=("test",)), Parts())) == {"train": 0, "val": 0, "test": 30}
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 1.5, float("nan")])
+def test_fractions_that_are_none_are_refused(fraction: float) -> None:
+    with pytest.raises(UsageError, match="between 0 and 1"):
+        Parts(val_fraction=fraction)
+    with pytest.raises(UsageError, match="between 0 and 1"):
+        Parts(test_fraction=fraction)

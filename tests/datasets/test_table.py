@@ -124,3 +124,39 @@ def test_bad_slice_labels_are_refused(tmp_path: Path, content: bytes) -> None:
     (row,) = read_table(table, classes=THREE)
     with pytest.raises(ManifestError, match="Row 1: the slice labels"):
         read_slice_labels(row, classes=THREE)
+
+
+def test_what_spreadsheets_do_to_a_table(tmp_path: Path) -> None:
+    text = "Path, Label,SUBJECT,Split\r\n\r\n0.nii,Covid,7,Train\r\n,,,\r\n  \r\n1.nii,CAP,8,TEST\r\n,,,\r\n"
+    rows = read_table(write(tmp_path, text), classes=THREE)
+    assert [(row.number, row.label, row.subject, row.split) for row in rows] == [
+        (1, 2, "7", "train"),
+        (2, 1, "8", "test"),
+    ]
+
+
+def test_whole_numbers_of_parquet_stay_whole(tmp_path: Path) -> None:
+    write(tmp_path, "")
+    frame = pd.DataFrame({"path": ["0.nii", "1.nii"], "label": [1.0, None], "subject": [3.0, 4.0], "site": [None, 2]})
+    frame.to_parquet(tmp_path / "cohort.parquet")
+    first, second = read_table(tmp_path / "cohort.parquet", classes=class_map({"0": "no", "1": "yes"}))
+    assert (first.label, first.subject, first.site) == (1, "3", "")
+    assert (second.label, second.subject, second.site) == (-1, "4", "2")
+
+
+def test_a_column_given_twice_and_impossible_names_are_refused(tmp_path: Path) -> None:
+    assert "column label twice" in message(tmp_path, "path,label,subject,label\n0.nii,cap,1,covid\n")
+    assert "does not exist" in message(tmp_path, f"path,label,subject\n{'a' * 5000},cap,1\n")
+
+
+@pytest.mark.parametrize("dtype", ["int8", "float32", "bool"])
+def test_slice_labels_of_any_number_type(tmp_path: Path, dtype: str) -> None:
+    np.save(tmp_path / "labels.npy", np.array([0, 1, 1]).astype(dtype))
+    (row,) = read_table(write(tmp_path, "path,label,subject,slice_labels\n0.nii,covid,1,labels.npy\n"), classes=THREE)
+    assert read_slice_labels(row, classes=THREE).tolist() == [0, 2, 2]
+
+
+def test_slice_labels_from_a_windows_editor(tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_bytes("\ufeffNo finding\r\nCOVID-19\r\n-1\r\n\r\n".encode())
+    (row,) = read_table(write(tmp_path, "path,label,subject,slice_labels\n0.nii,covid,1,labels.txt\n"), classes=THREE)
+    assert read_slice_labels(row, classes=THREE).tolist() == [0, 2, -1]

@@ -186,3 +186,15 @@ def test_compose_of_monai_is_seeded_through() -> None:
     augment = Augment(Compose([MOVES["rotate"][0], RandFlipd(KEYS, prob=0.5, spatial_axis=2)]))
     runs = [[augment(marked("ct_volume"), seed=s)["image"] for s in range(6)] for _ in range(2)]
     assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
+
+
+class _Spoil(torch.nn.Module):
+    def forward(self, data: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        image = data["image"].clone()
+        image[..., 0, 0] = float("nan")
+        return data | {"image": image}
+
+
+def test_nan_is_refused() -> None:
+    with pytest.raises(UsageError, match="gives NaN for the sample 'x'"):
+        Augment(_Spoil())(marked("cxr"), seed=1)
