@@ -58,7 +58,7 @@ def inspect_paths(paths: list[Path], *, json: bool = False) -> int:
         print_json(_record(paths, found, faults))
     else:
         for path_name, series in found.items():
-            results().print(_series_table(path_name, series))
+            results().print(_series_table(Path(path_name), series))
             _print_findings(series)
         research_use()
     for sentence in faults.values():
@@ -82,10 +82,18 @@ def _record(paths: Iterable[Path], found: dict[str, list[SeriesInfo]], faults: d
     return {"research_use": RESEARCH_USE, "inputs": inputs}
 
 
-def _series_table(title: str, series: Sequence[SeriesInfo]) -> Table:
+def _series_table(path: Path, series: Sequence[SeriesInfo]) -> Table:
     """One row a series."""
     table = make_table(
-        title, "#", "format", "modality", "slices x rows x columns", "spacing (mm)", "extent (mm)", "files", "series"
+        str(path),
+        "#",
+        "format",
+        "modality",
+        "slices x rows x columns",
+        "spacing (mm)",
+        "extent (mm)",
+        "files",
+        "series or file",
     )
     for number, info in enumerate(series, start=1):
         extent = [size * step for size, step in zip(info.shape, info.spacing, strict=True)]
@@ -97,9 +105,17 @@ def _series_table(title: str, series: Sequence[SeriesInfo]) -> Table:
             _millimetres(info.spacing, 3),
             _millimetres(extent, 0),
             str(info.file_count),
-            info.uid or "-",
+            info.uid or _place(path, info),
         )
     return table
+
+
+def _place(path: Path, info: SeriesInfo) -> str:
+    """Where a scan without a UID lies below the path that was named."""
+    if not info.files or path.is_file():
+        return "-"
+    place = info.files[0] if info.file_count == 1 else info.files[0].parent
+    return str(place.relative_to(path)) if place.is_relative_to(path) else place.name
 
 
 def _millimetres(values: Iterable[float], digits: int) -> str:
