@@ -73,8 +73,7 @@ def prepare_volume(
     elif volume.intensity == "unit" and not np.isfinite(volume.spacing).all():
         return _flat_stack(volume, preprocessing, masks, slice_label)
     else:
-        fill = AIR_HU if volume.intensity == "hu" else 0
-        grid = isotropic_cube(volume, preprocessing.size, pad_hu=fill)
+        grid = isotropic_cube(volume, preprocessing.size, pad_hu=AIR_HU)
         masks = {key: None if mask is None else resample_mask(mask, volume, grid) for key, mask in masks.items()}
         index = _nearest_slices(volume, grid)
     inside = (index >= 0) & (index < volume.shape[0])
