@@ -133,11 +133,11 @@ def _covid(rng: np.random.Generator, chest: _Chest) -> Lesions:
     weights = np.exp(-chest.depth / 9) * low * back
     shape = np.full(len(x), -9.0, dtype=np.float32)
     level = np.full(len(x), np.mean(GGO_HU), dtype=np.float32)
-    severity = rng.uniform(0.6, 1.3)
+    severity = rng.uniform(0.75, 1.45)  # ground glass in 5 to 18 % of the lungs: moderate disease
     for side in (-1, 1):
         own = weights * (np.sign(x) == side)
-        for centre in _pick(rng, own, int(rng.integers(3, 5 + int(4 * severity)))):
-            size = rng.uniform(15, 30) * severity**0.5 * rng.uniform(0.8, 1.25, 3)
+        for centre in _pick(rng, own, int(rng.integers(4, 7 + int(5 * severity)))):
+            size = rng.uniform(18, 36) * severity**0.5 * rng.uniform(0.8, 1.25, 3)
             away = np.sqrt((((chest.place - chest.place[centre]) / size) ** 2).sum(axis=1))
             own_shape = (1 - away).astype(np.float32)
             level = np.where(own_shape > shape, rng.uniform(*GGO_HU), level)
@@ -171,7 +171,7 @@ def _cap(rng: np.random.Generator, chest: _Chest, thorax: Thorax) -> Lesions:
     ranked = np.sort(np.where(lobe > 0.5, shape, -9))[::-1]
     edge = ranked[min(int(wanted), len(ranked) - 1)]
     solid = _ramp(shape - edge + 0.06, 0.12) * lobe
-    rim = _ramp(shape - edge + rng.uniform(0.25, 0.5), 0.3) * lobe
+    rim = _ramp(shape - edge + rng.uniform(0.18, 0.4), 0.25) * lobe
     level = np.full(len(x), rng.uniform(*GGO_HU), dtype=np.float32)
     hilum = np.array([side * 40.0, 12.0, thorax.patient.carina - 30])
     served = np.resize(rng.permutation(chest.place[solid > 0.8]), (64, 3)).astype(float)

@@ -75,7 +75,7 @@ def test_the_patient_is_the_same_whatever_the_diagnosis() -> None:
     for diagnosis in DIAGNOSES[1:]:
         other = phantom(2, diagnosis)
         unlike = other.volume.array[~around] != normal.volume.array[~around]
-        assert unlike.mean() < 1e-4, "but for slivers of lung too thin for the mask"
+        assert unlike.mean() < 3e-4, "but for slivers of lung too thin for the mask"
 
 
 @pytest.mark.parametrize("seed", SEEDS)
