@@ -62,13 +62,14 @@ def discover(paths: Iterable[Path]) -> tuple[ScanInput, ...]:
     return tuple(found)
 
 
-def _search(folder: Path) -> Iterator[ScanInput]:
-    """Scans of a folder."""
+def _search(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[ScanInput]:
+    """Scans of a folder; links are followed, but not back to a folder that is being searched (``above``)."""
+    here = above | {folder.resolve()}
     files: list[Path] = []
     folders: list[Path] = []
     for entry in sorted(folder.iterdir(), key=_natural):
         if not entry.name.startswith("."):
-            (folders if entry.is_dir() and not entry.is_symlink() else files).append(entry)
+            (folders if entry.is_dir() else files).append(entry)
     if any(_is_dicom(file) for file in files):
         yield from _parts(folder)
         yield from (ScanInput(file) for file in sorted(folder.rglob("*"), key=_natural) if _is_volume(file))
@@ -77,7 +78,8 @@ def _search(folder: Path) -> Iterator[ScanInput]:
     if any(file.suffix.lower() in _RASTERS for file in files):
         yield ScanInput(folder)
     for inner in folders:
-        yield from _search(inner)
+        if inner.resolve() not in here:
+            yield from _search(inner, here)
 
 
 def _parts(path: Path) -> Iterator[ScanInput]:

@@ -111,3 +111,12 @@ def test_nothing_there_is_an_error(tmp_path: Path) -> None:
         discover([tmp_path / "nowhere"])
     with pytest.raises(InputError, match="There is no scan in"):
         discover([tmp_path])
+
+
+def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
+    cohort, elsewhere = tmp_path / "cohort", tmp_path / "elsewhere"
+    touch(elsewhere, "deep/a.nii.gz")
+    cohort.mkdir()
+    (cohort / "linked").symlink_to(elsewhere)
+    (elsewhere / "deep" / "back").symlink_to(elsewhere)
+    assert found(cohort) == [("linked/deep/a.nii.gz", None)]
