@@ -60,7 +60,6 @@ def write_evaluation_page(
         calibration=calibration_chart(report),
         strip=_strip(report, done, positive),
         views=[scan_view(scan, slices=slices) for scan in chosen],
-        pictured=sum(scan.preview is not None for scan in done),
         cases=[scan_view(scan) for scan in done],
         failed=[scan for scan in cohort.scans if scan.status == "failed"],
         facts=facts(cohort.run),
