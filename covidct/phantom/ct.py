@@ -30,7 +30,7 @@ TEST_OBJECT = "A test object, not a disease model."
 Diagnosis = Literal["normal", "cap", "covid"]
 Contrast = Literal["high", "low"]
 
-LOW_CONTRAST = 0.85
+LOW_CONTRAST = 0.88
 """``contrast="low"``: the grey range is compressed about ``PIVOT`` by this factor."""
 PIVOT = 40.0
 """HU that the compression leaves alone: soft tissue."""

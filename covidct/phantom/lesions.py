@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 COARSE = Grid((80, 76, 82), (4.0, 4.0, 4.0))
 """Grid of the lesion fields; fixed, so that lesions do not depend on the voxels of the scan."""
 
-GGO_HU = (-690.0, -480.0)
+GGO_HU = (-730.0, -560.0)
 """Range of the mean density of a ground-glass patch."""
 CONSOLIDATION_HU = 15.0
 """Density of consolidated lung; noise spreads it over about -50 .. 60 HU."""
@@ -133,7 +133,7 @@ def _covid(rng: np.random.Generator, chest: _Chest) -> Lesions:
     weights = np.exp(-chest.depth / 9) * low * back
     shape = np.full(len(x), -9.0, dtype=np.float32)
     level = np.full(len(x), np.mean(GGO_HU), dtype=np.float32)
-    severity = rng.uniform(0.75, 1.45)  # ground glass in 5 to 18 % of the lungs: moderate disease
+    severity = rng.uniform(0.7, 1.35)  # ground glass in 5 to 18 % of the lungs: moderate disease
     for side in (-1, 1):
         own = weights * (np.sign(x) == side)
         for centre in _pick(rng, own, int(rng.integers(4, 7 + int(5 * severity)))):

@@ -25,7 +25,7 @@ _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 def save_nifti(array: NDArray[Any], affine: NDArray[np.float64], path: Path) -> None:
     """Write a (D, H, W) array on the canonical grid."""
-    nib.save(nib.Nifti1Image(np.ascontiguousarray(array.T), _LPS_TO_RAS @ affine), path)
+    nib.save(nib.Nifti1Image(np.ascontiguousarray(array.T), _LPS_TO_RAS @ affine), path)  # type: ignore[no-untyped-call]
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> Path:
