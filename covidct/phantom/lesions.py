@@ -133,7 +133,7 @@ def _covid(rng: np.random.Generator, chest: _Chest) -> Lesions:
     weights = np.exp(-chest.depth / 9) * low * back
     shape = np.full(len(x), -9.0, dtype=np.float32)
     level = np.full(len(x), np.mean(GGO_HU), dtype=np.float32)
-    severity = rng.uniform(0.7, 1.35)  # ground glass in 5 to 18 % of the lungs: moderate disease
+    severity = rng.uniform(0.7, 1.35)  # ground glass in 4 to 17 % of the lungs: moderate disease
     for side in (-1, 1):
         own = weights * (np.sign(x) == side)
         for centre in _pick(rng, own, int(rng.integers(4, 7 + int(5 * severity)))):
