@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from covidct.errors import CovidctError, InputError, UsageError
+from covidct.io.names import natural_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -67,12 +68,12 @@ def _search(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Scan
     here = above | {folder.resolve()}
     files: list[Path] = []
     folders: list[Path] = []
-    for entry in sorted(folder.iterdir(), key=_natural):
+    for entry in sorted(folder.iterdir(), key=_by_name):
         if not entry.name.startswith("."):
             (folders if entry.is_dir() else files).append(entry)
     if any(_is_dicom(file) for file in files):
         yield from _parts(folder)
-        yield from (ScanInput(file) for file in sorted(folder.rglob("*"), key=_natural) if _is_volume(file))
+        yield from (ScanInput(file) for file in sorted(folder.rglob("*"), key=_by_name) if _is_volume(file))
         return
     yield from (ScanInput(file) for file in files if _is_volume(file))
     if any(file.suffix.lower() in _RASTERS for file in files):
@@ -113,8 +114,6 @@ def _is_dicom(file: Path) -> bool:
         return False
 
 
-def _natural(path: Path) -> list[tuple[int, int | str]]:
-    """Sort key that puts ``case10`` behind ``case9``."""
-    import re
-
-    return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", str(path)) if part]
+def _by_name(path: Path) -> tuple[list[tuple[int, int, str]], str]:
+    """Sort key of a path: natural order."""
+    return natural_key(str(path))
