@@ -139,6 +139,9 @@ class BaseDataModule(pl.LightningDataModule):
     def setup(self, stage: str) -> None:
         """Find the prepared scans and, unless it is for prediction alone, split the samples by subject.
 
+        Samples of unknown class (-1) are left out of the parts, unless the data set knows no class at all: then all
+        its samples are used, for tasks that need none.
+
         Raises:
             UsageError: when :meth:`prepare_data` was not called, or the split cannot be made.
             ManifestError: when one subject is in two parts.
@@ -147,7 +150,8 @@ class BaseDataModule(pl.LightningDataModule):
             self._available = self._find()
         if not self._parts and stage != "predict":
             usable = [record for record in self.dataset.records if record.source in self._available]
-            labelled = [record for record in usable if record.label >= 0]
+            # A data set without any class (for segmentation) is used whole; else samples of unknown class are left out.
+            labelled = [record for record in usable if record.label >= 0] or usable
             self._parts = divide(labelled, self._division)
             check_no_overlap(self._parts)
             _log.info("split: %s", {part: len(records) for part, records in self._parts.items()})
@@ -163,9 +167,8 @@ class BaseDataModule(pl.LightningDataModule):
             (C,) float32, n / (C n_c); 0 for a class without samples. They average to one over the training samples
             when no class is absent.
         """
-        counts = torch.bincount(
-            torch.tensor([record.label for record in self._parts["train"]]), minlength=len(self.class_names)
-        ).float()
+        labels = [record.label for record in self._parts["train"] if record.label >= 0]
+        counts = torch.bincount(torch.tensor(labels, dtype=torch.int64), minlength=len(self.class_names)).float()
         weights = counts.sum() / (len(counts) * counts.clamp(min=1))
         return torch.where(counts > 0, weights, 0.0)
 

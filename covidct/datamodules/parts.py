@@ -57,7 +57,7 @@ def divide(records: Sequence[Record], parts: Parts) -> dict[Split, list[Record]]
     one. With folds, the test part (the data set's own, or ``test_fraction``) is set aside first.
 
     Args:
-        records: labelled samples.
+        records: the samples to divide.
         parts: how.
 
     Returns:

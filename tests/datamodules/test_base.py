@@ -23,7 +23,7 @@ from tests.fakes.cohort import write_table, write_volumes
 if TYPE_CHECKING:
     from covidct.datamodules.prepared import PreparedSamples
     from covidct.datamodules.sampling import EpochSampler
-    from covidct.datasets import Raw
+    from covidct.datasets import Raw, Record
     from covidct.datasets.base import Split
 
 
@@ -204,6 +204,29 @@ def test_unlabelled_scans_are_predicted_only(folder: Path) -> None:
     module = ready(volumes(folder, Unlabelled(14)))
     assert sum(len(module.records(part)) for part in ("train", "val", "test")) == 12
     assert len(cast("PreparedSamples", module.predict_dataloader().dataset)) == 14
+
+
+class WithoutClass(FakeVolumes):
+    """Chests of which no class is known, for segmentation; two scans of each subject."""
+
+    def __init__(self, count: int = 24) -> None:
+        super().__init__(count, scans=2)
+
+    def record(self, source: int) -> Record:
+        return replace(super().record(source), label=-1)
+
+
+@pytest.mark.parametrize("options", [{}, {"num_folds": 3, "fold": 1}, {"balanced_sampling": True}])
+def test_a_data_set_without_classes_is_used_whole(folder: Path, options: dict[str, Any]) -> None:
+    module = ready(volumes(folder, WithoutClass(), **options))
+    parts = [module.records(part) for part in ("train", "val", "test")]
+    assert all(parts)
+    assert sorted(record.id for part in parts for record in part) == sorted(r.id for r in module.dataset.records)
+    subjects = [{record.subject for record in part} for part in parts]
+    assert sum(map(len, subjects)) == len(set.union(*subjects))
+    drawn = [name for batch in module.train_dataloader() for name in batch["id"]]
+    assert sorted(drawn) == sorted(record.id for record in parts[0])
+    assert module.class_weights().tolist() == [0, 0, 0]
 
 
 def test_pickles_and_keeps_plain_hyperparameters(folder: Path) -> None:

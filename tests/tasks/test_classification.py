@@ -47,6 +47,13 @@ def test_loss_is_float32_for_half_precision_logits() -> None:
     assert found.item() == pytest.approx(119_936, rel=1e-3)
 
 
+def test_scans_of_unknown_class_are_refused() -> None:
+    batch = tiny_batch()
+    batch["label"][:] = -1
+    with pytest.raises(BatchError, match="leave out scans of unknown class"):
+        small().training_step(batch, 0)
+
+
 def test_class_weights_act_with_one_scan_per_batch() -> None:
     logits, label = torch.randn(4, 2), torch.tensor([0, 1, 1, 0])
     weighted, plain = small(class_weights=[0.5, 3.0]), small()
