@@ -1,19 +1,27 @@
 from .geometry import isotropic_cube as isotropic_cube
 from .geometry import resample_mask as resample_mask
+from .intensity import tone_map as tone_map
 from .intensity import window_hu as window_hu
+from .logits import labels_from_logits as labels_from_logits
 from .lung_field import LungField as LungField
 from .lung_field import lung_field as lung_field
 from .lungs import segment_lungs as segment_lungs
 from .pooling import mask_weighted_gap as mask_weighted_gap
 from .pooling import mask_weights as mask_weights
+from .stochastic import gradient_strength as gradient_strength
+from .stochastic import stochastic_enhance as stochastic_enhance
 
 __all__ = (
     "LungField",
+    "gradient_strength",
     "isotropic_cube",
+    "labels_from_logits",
     "lung_field",
     "mask_weighted_gap",
     "mask_weights",
     "resample_mask",
     "segment_lungs",
+    "stochastic_enhance",
+    "tone_map",
     "window_hu",
 )
