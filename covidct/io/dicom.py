@@ -10,6 +10,7 @@ import numpy as np
 
 from covidct.errors import GeometryError, InputError, ModalityError
 from covidct.io.codecs import missing_codec, require_codec
+from covidct.io.contrast import contrast_of
 from covidct.io.dicom_faults import examine, stack_affine
 from covidct.io.dicom_files import open_items
 from covidct.io.dicom_pixels import encoded_pixels, read_hu
@@ -71,7 +72,8 @@ def dicom_info(path: str | os.PathLike[str]) -> list[SeriesInfo]:
             findings = tuple(fault.finding("error") for fault in faults)
             if series.slices and series.has_pixels and (missing := missing_codec(series.slices[0])):
                 findings += (Finding("missing_codec", f"The pixels are {missing}.", "refused"),)
-            infos.append(SeriesInfo(series.uid, "dicom", modality, shape, spacing, files, findings))
+            known = (_thickness(series), *contrast_of([s.values for s in series.slices]))
+            infos.append(SeriesInfo(series.uid, "dicom", modality, shape, spacing, files, findings, *known))
     return infos
 
 
@@ -180,6 +182,12 @@ def _spacing(series: Series) -> tuple[float, float, float]:
     nan = float("nan")
     rows, columns = (series.slices[0].pixel_spacing if series.slices else None) or (nan, nan)
     return (series.stack.pitch if series.stack else nan), rows, columns
+
+
+def _thickness(series: Series) -> float:
+    """Nominal thickness of the thickest slice in mm, NaN when no header says."""
+    stated = [s.values["thickness"][0] for s in series.slices if s.values.get("thickness")]
+    return max((value for value in stated if np.isfinite(value) and value > 0), default=float("nan"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""A minimal reader of DICOM headers: the two dozen elements that geometry and pixels need, nothing of the patient.
+"""A minimal reader of DICOM headers: what geometry, pixels and the choice of scans need, nothing of the patient.
 
 Walking over the elements of a little-endian file is several times faster than building a data set; whatever is
 unusual (big endian, deflated, elements out of order, wrong VR) is left to pydicom.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from typing import IO, Any
 
-__all__ = ("ELEMENTS", "NO_PIXELS", "OddHeaderError", "looks_like_dicom", "walk_header")
+__all__ = ("CONTRAST_SEQUENCE", "ELEMENTS", "NO_PIXELS", "OddHeaderError", "looks_like_dicom", "walk_header")
 
 NO_PIXELS = -1
 """``pixel_offset`` of an object without pixel data, or whose place in the file only pydicom knows."""
@@ -20,6 +20,11 @@ ELEMENTS: dict[int, tuple[str, str]] = {
     0x00080008: ("image_type", "text"),
     0x00080018: ("sop_uid", "text"),
     0x00080060: ("modality", "text"),
+    0x0008103E: ("series_description", "text"),
+    0x00180010: ("contrast_agent", "text"),
+    0x00180050: ("thickness", "floats"),
+    0x00181030: ("protocol", "text"),
+    0x00181041: ("contrast_volume", "floats"),
     0x0020000E: ("series_uid", "text"),
     0x00200012: ("acquisition", "integer"),
     0x00200013: ("number", "integer"),
@@ -41,7 +46,11 @@ ELEMENTS: dict[int, tuple[str, str]] = {
     0x00281052: ("intercept", "floats"),
     0x00281053: ("slope", "floats"),
 }
-"""Tag to (name, form of the value). No element here names or describes the patient."""
+"""Tag to (name, form of the value). No element here is meant to name or describe the patient; the two free texts,
+``series_description`` and ``protocol``, are searched for words on contrast and never passed on."""
+
+CONTRAST_SEQUENCE = 0x00180012
+"""Contrast/Bolus Agent Sequence: what enhanced objects have in place of the text ``contrast_agent``."""
 
 _LONG = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
 _SHORT = frozenset({
@@ -105,14 +114,16 @@ def walk_header(file: IO[bytes]) -> dict[str, Any]:
 
     Returns:
         Name to value (absent when the element is absent, empty or malformed), and ``pixel_offset`` (the first byte of
-        the pixel data's value), ``pixel_length``, ``pixel_kind`` and ``grouped`` (it has functional groups).
+        the pixel data's value), ``pixel_length``, ``pixel_kind``, ``grouped`` (it has functional groups) and ``agents``
+        (it lists contrast agents).
 
     Raises:
         OddHeaderError: leave the file to pydicom.
     """
     buffer = _Buffer(file)
     has_preamble = buffer.data[128:132] == b"DICM"
-    values: dict[str, Any] = {"pixel_offset": NO_PIXELS, "pixel_length": 0, "pixel_kind": "integer", "grouped": False}
+    values: dict[str, Any] = {"pixel_offset": NO_PIXELS, "pixel_length": 0, "pixel_kind": "integer"}
+    values |= {"grouped": False, "agents": False}
     position = _walk(buffer, 132 if has_preamble else 0, True, values, meta=True)
     syntax = values.get("transfer_syntax")
     if syntax in _NOT_WALKED:
@@ -138,6 +149,7 @@ def _walk(buffer: _Buffer, position: int, explicit: bool, values: dict[str, Any]
             values.update(pixel_offset=start, pixel_length=length, pixel_kind=_PIXELS[tag])
             return position
         values["grouped"] |= tag in (0x52009229, 0x52009230)
+        values["agents"] |= tag == CONTRAST_SEQUENCE and length > 0
         if length == _UNDEFINED:
             position = _skip_items(buffer, start, explicit and vr != b"UN", 0)
             continue

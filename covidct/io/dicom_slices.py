@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from covidct.errors import InputError
-from covidct.io.dicom_header import ELEMENTS, NO_PIXELS, OddHeaderError, looks_like_dicom, walk_header
+from covidct.io.dicom_header import (
+    CONTRAST_SEQUENCE,
+    ELEMENTS,
+    NO_PIXELS,
+    OddHeaderError,
+    looks_like_dicom,
+    walk_header,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -142,9 +149,10 @@ def read_slices(item: Item) -> list[Slice]:
 
 def _values_by_pydicom(item: Item) -> dict[str, Any]:
     """What :func:`covidct.io.dicom_header.walk_header` gives, for headers that are beyond it."""
-    dataset = header_dataset(item, [*ELEMENTS, *_GROUPS])
+    dataset = header_dataset(item, [*ELEMENTS, *_GROUPS, CONTRAST_SEQUENCE])
     values: dict[str, Any] = {"pixel_offset": NO_PIXELS, "pixel_length": 0, "pixel_kind": "integer"}
     values["grouped"] = any(tag in dataset for tag in _GROUPS)
+    values["agents"] = CONTRAST_SEQUENCE in dataset and len(dataset[CONTRAST_SEQUENCE].value or ()) > 0
     meta = getattr(dataset, "file_meta", {})
     for tag, (name, form) in ELEMENTS.items():
         source = meta if tag < 0x00030000 else dataset
@@ -251,6 +259,8 @@ def _one_frame(first: Slice, index: int, shared: Any, own: Any) -> Slice:  # noq
     frame_type = [g[0x00189329].value[0] for g in (own, shared) if 0x00189329 in g and len(g[0x00189329].value)]
     if frame_type and (text := typed_value(frame_type[0], 0x00089007, "text")):
         values["image_type"] = text
+    if thickness := find(0x00289110, 0x00180050):
+        values["thickness"] = thickness
     slope, intercept = find(0x00289145, 0x00281053), find(0x00289145, 0x00281052)
     return replace(
         first,

@@ -24,6 +24,10 @@ class SeriesInfo:
         spacing: mm between (slices, rows, columns), NaN where unknown.
         files: the files of this scan; not part of the ``repr`` or of :meth:`to_dict`, since names may identify.
         findings: what is odd; ``action`` tells what ``read_scan`` does about it when nothing else is asked for.
+        thickness: nominal slice thickness in mm (the thickest slice's), NaN where the header does not say; it may be
+            more than the distance of the slices, or less.
+        contrast: whether a contrast agent was given, None where the header does not say.
+        contrast_basis: keyword of the DICOM element that says so, empty where none does.
     """
 
     uid: str
@@ -33,6 +37,9 @@ class SeriesInfo:
     spacing: tuple[float, float, float]
     files: tuple[Path, ...] = field(default=(), repr=False)
     findings: tuple[Finding, ...] = ()
+    thickness: float = float("nan")
+    contrast: bool | None = None
+    contrast_basis: str = ""
 
     @property
     def file_count(self) -> int:
@@ -40,13 +47,16 @@ class SeriesInfo:
         return len(self.files)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON, without file names; an unknown spacing is None."""
+        """Plain data for JSON, without file names; what is unknown is None."""
         return {
             "uid": self.uid,
             "format": self.format,
             "modality": self.modality,
             "shape": list(self.shape),
             "spacing": [None if s != s else round(s, 6) for s in self.spacing],
+            "thickness": None if self.thickness != self.thickness else round(self.thickness, 6),
+            "contrast": self.contrast,
+            "contrast_basis": self.contrast_basis,
             "files": self.file_count,
             "findings": [{"code": f.code, "message": f.message, "action": f.action} for f in self.findings],
         }
