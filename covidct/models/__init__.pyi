@@ -1,4 +1,5 @@
 from .masked_gap_resnet import MaskedGAPResNet as MaskedGAPResNet
+from .resnext_plus import ResNeXtPlus as ResNeXtPlus
 from .unet3d import UNet3d as UNet3d
 
-__all__ = ("MaskedGAPResNet", "UNet3d")
+__all__ = ("MaskedGAPResNet", "ResNeXtPlus", "UNet3d")
