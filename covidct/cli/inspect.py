@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from covidct import RESEARCH_USE
 from covidct.cli.command import run_function
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ("exit_code", "inspect_paths", "run")
 
+_Excluded: TypeAlias = "dict[int, tuple[str, ...]]"  # id of a series to the reasons
 _MEANING = {
     "refused": "refused",
     "repaired": "repaired",
@@ -35,18 +36,25 @@ def run(verb: str, argv: Sequence[str]) -> int:
     return run_function(inspect_paths, argv, verb=verb, variadic={"paths": Path})
 
 
-def inspect_paths(paths: list[Path], *, json: bool = False) -> int:
+def inspect_paths(
+    paths: list[Path], *, max_thickness: float | None = None, no_contrast: bool = False, json: bool = False
+) -> int:
     """List the series of files, folders and zips with their geometry and what is odd; decodes no pixels.
 
     Args:
         paths: DICOM folders, files or zips, NIfTI, NRRD or MetaImage files, folders of slices.
+        max_thickness: mark series with thicker slices (mm) as excluded, with the reason.
+        no_contrast: mark series with a contrast agent as excluded, with the reason.
         json: print JSON instead of tables.
 
     Returns:
         0, 1 when some paths hold no scan, 3 when none does.
     """
+    from covidct.curation import select_series
     from covidct.io import find_series
 
+    contrast: Literal["exclude", "keep"] = "exclude" if no_contrast else "keep"
+    select_series((), max_thickness_mm=max_thickness)  # a wrong number is said before anything is read
     found: dict[str, list[SeriesInfo]] = {}
     faults: dict[str, str] = {}
     for path in paths:
@@ -54,12 +62,15 @@ def inspect_paths(paths: list[Path], *, json: bool = False) -> int:
             found[str(path)] = find_series(path)
         except CovidctError as problem:
             faults[str(path)] = placed(str(problem), path)
+    all_series = [info for series in found.values() for info in series]
+    selection = select_series(all_series, max_thickness_mm=max_thickness, contrast=contrast)
+    excluded = {id(item.series): item.reasons for item in selection.excluded}
     if json:
-        print_json(_record(paths, found, faults))
+        print_json(_record(paths, found, faults, excluded))
     else:
         for path_name, series in found.items():
             results().print(_series_table(Path(path_name), series))
-            _print_findings(series)
+            _print_findings(series, excluded)
         research_use()
     for sentence in faults.values():
         error(sentence)
@@ -73,10 +84,18 @@ def exit_code(*, failed: int, total: int) -> int:
     return 3 if failed == total else 1
 
 
-def _record(paths: Iterable[Path], found: dict[str, list[SeriesInfo]], faults: dict[str, str]) -> dict[str, Any]:
+def _record(
+    paths: Iterable[Path], found: dict[str, list[SeriesInfo]], faults: dict[str, str], excluded: _Excluded
+) -> dict[str, Any]:
     """What ``--json`` prints; the paths are the ones the user gave."""
     inputs = [
-        {"path": str(path), "error": faults.get(str(path)), "series": [s.to_dict() for s in found.get(str(path), [])]}
+        {
+            "path": str(path),
+            "error": faults.get(str(path)),
+            "series": [
+                info.to_dict() | {"excluded": list(excluded.get(id(info), ()))} for info in found.get(str(path), [])
+            ],
+        }
         for path in paths
     ]
     return {"research_use": RESEARCH_USE, "inputs": inputs}
@@ -92,6 +111,8 @@ def _series_table(path: Path, series: Sequence[SeriesInfo]) -> Table:
         "slices x rows x columns",
         "spacing (mm)",
         "extent (mm)",
+        "thickness (mm)",
+        "contrast",
         "files",
         "series or file",
     )
@@ -104,6 +125,8 @@ def _series_table(path: Path, series: Sequence[SeriesInfo]) -> Table:
             " x ".join(map(str, info.shape)),
             _millimetres(info.spacing, 3),
             _millimetres(extent, 0),
+            _millimetres([info.thickness], 3),
+            {True: "yes", False: "no", None: "not said"}[info.contrast],
             str(info.file_count),
             info.uid or _place(path, info),
         )
@@ -123,14 +146,16 @@ def _millimetres(values: Iterable[float], digits: int) -> str:
     return " x ".join("?" if math.isnan(value) else f"{value:.{digits}f}" for value in values)
 
 
-def _print_findings(series: Sequence[SeriesInfo]) -> None:
-    """One line a finding, what reading would do first."""
+def _print_findings(series: Sequence[SeriesInfo], excluded: _Excluded) -> None:
+    """One line a finding, what reading would do first; then why a rule excludes the series."""
     console = results()
     for number, info in enumerate(series, start=1):
         if not info.findings:
             console.print(f"  {number}: nothing odd", markup=False)
         for finding in info.findings:
             console.print(f"  {number}: {finding_line(finding)}", markup=False, soft_wrap=True)
+        for reason in excluded.get(id(info), ()):
+            console.print(f"  {number}: [excluded] {reason}", markup=False, soft_wrap=True)
 
 
 def finding_line(finding: Finding) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from covidct import RESEARCH_USE
 from covidct.__main__ import main
-from tests.fakes.dicom import body, write_series
+from tests.fakes.dicom import body, edit, write_series
 
 
 @pytest.fixture
@@ -43,6 +43,26 @@ def test_json_is_one_document(folder: Path, tmp_path: Path, capsys: pytest.Captu
     assert "nowhere" in second["error"]
     assert second["series"] == []
     assert captured.err.count("\n") == 1
+
+
+def test_rules_of_a_cohort(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in folder.iterdir():
+        edit(path, SliceThickness="5", ContrastBolusAgent="Agent of SENTINEL")
+    assert main(["inspect", str(folder)]) == 0
+    text = capsys.readouterr().out
+    assert "5.000" in text
+    assert "[excluded]" not in text
+    assert main(["inspect", str(folder), "--max-thickness", "3", "--no-contrast"]) == 0
+    text = capsys.readouterr().out
+    assert "1: [excluded] a contrast agent was given, says ContrastBolusAgent" in text
+    assert "1: [excluded] slice thickness 5 mm is more than 3 mm" in text
+    assert "SENTINEL" not in text
+    assert main(["inspect", str(folder), "--max-thickness", "3", "--json"]) == 0
+    series = json.loads(capsys.readouterr().out)["inputs"][0]["series"][0]
+    assert series["thickness"] == 5.0
+    assert series["contrast"] is True
+    assert series["excluded"] == ["slice thickness 5 mm is more than 3 mm"]
+    assert main(["inspect", str(folder), "--max-thickness", "-1"]) == 2
 
 
 def test_pixels_are_not_decoded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
