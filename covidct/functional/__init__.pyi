@@ -5,6 +5,7 @@ from .intensity import window_hu as window_hu
 from .logits import labels_from_logits as labels_from_logits
 from .lung_field import LungField as LungField
 from .lung_field import lung_field as lung_field
+from .lung_parts import keep_lungs as keep_lungs
 from .lungs import segment_lungs as segment_lungs
 from .pooling import mask_weighted_gap as mask_weighted_gap
 from .pooling import mask_weights as mask_weights
@@ -15,6 +16,7 @@ __all__ = (
     "LungField",
     "gradient_strength",
     "isotropic_cube",
+    "keep_lungs",
     "labels_from_logits",
     "lung_field",
     "mask_weighted_gap",

@@ -1,0 +1,3 @@
+from .dice import DiceCELoss as DiceCELoss
+
+__all__ = ("DiceCELoss",)
