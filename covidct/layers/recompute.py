@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 __all__ = ("recompute",)
 
 
-def recompute(block: nn.Module, x: Tensor) -> Tensor:
-    """Run ``block`` on ``x`` without keeping its activations; the backward pass computes them again.
+def recompute(block: nn.Module, *inputs: Tensor) -> Tensor:
+    """Run ``block`` on ``inputs`` without keeping its activations; the backward pass computes them again.
 
     ``torch.utils.checkpoint`` alone would update the running statistics of batch normalisation twice per step.
 
     Args:
-        block: any module of one tensor.
-        x: its input, any shape.
+        block: any module that returns one tensor.
+        inputs: its inputs, any shapes.
 
     Returns:
-        ``block(x)``.
+        ``block(*inputs)``.
     """
-    result: Tensor = checkpoint(block, x, use_reentrant=False, context_fn=partial(_contexts, block))
+    result: Tensor = checkpoint(block, *inputs, use_reentrant=False, context_fn=partial(_contexts, block))
     return result
 
 
