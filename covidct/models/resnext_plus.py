@@ -70,6 +70,7 @@ class ResNeXtPlus(nn.Module):
         WeightsError: when ``weights`` cannot be had.
     """
 
+    cam_layer = "trunk.layer4"
     mean: Tensor
     std: Tensor
 
@@ -204,9 +205,13 @@ class ResNeXtPlus(nn.Module):
             x = self.first(x, F.interpolate((masks > 0).to(x.dtype), size, mode="nearest-exact"))
         else:
             x = self.first(x.contiguous(memory_format=torch.channels_last))
-        frugal = self.checkpointing and torch.is_grad_enabled()
-        for block in (self.stem, *(block for layer in self.trunk.values() for block in layer.children())):
-            x = recompute(block, x) if frugal else block(x)
+        if self.checkpointing and self.training and torch.is_grad_enabled():
+            for block in (self.stem, *(block for layer in self.trunk.values() for block in layer.children())):
+                x = recompute(block, x)
+            return x
+        x = self.stem(x)
+        for layer in self.trunk.values():
+            x = layer(x)
         return x
 
     def _encode(self, slices: Tensor, masks: Tensor | None) -> Tensor:
