@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from covidct.atomic import atomic_write_text
 from covidct.errors import InputError, UsageError
+from covidct.io.itk_header import read_itk_header
 
 if TYPE_CHECKING:
     import os
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ("cache_key", "content_digest")
 
+_TEXT_HEADERS = frozenset({".mhd", ".nhdr"})
 _SETTLED_SECONDS = 2.0  # a file younger than this may change again within one tick of the clock of its file system
 
 
@@ -45,6 +47,7 @@ def content_digest(path: str | os.PathLike[str], *, memo: Path | None = None) ->
     """SHA-256 of what is in a file or folder.
 
     Of a folder, the digest is made from the names of the files below it, hidden ones left out, and their digests.
+    A text header (``.mhd``, ``.nhdr``) counts together with the file that holds its voxels.
 
     Args:
         path: a file or folder.
@@ -80,9 +83,21 @@ def content_digest(path: str | os.PathLike[str], *, memo: Path | None = None) ->
 def _files(target: Path) -> list[tuple[str, Path, os.stat_result]]:
     """Relative name, path and status of the file, or of all files below the folder in the order of names."""
     if not target.is_dir():
-        return [("", target, target.stat())]
+        data = _detached(target)
+        return [("", target, target.stat()), *([("data", data, data.stat())] if data else [])]
     names = sorted((p.relative_to(target).as_posix(), p) for p in target.rglob("*") if p.is_file())
     return [(name, p, p.stat()) for name, p in names if not any(part.startswith(".") for part in name.split("/"))]
+
+
+def _detached(header: Path) -> Path | None:
+    """The file with the voxels of a text header; None for other files, and where reading the scan will refuse it."""
+    if header.suffix.lower() not in _TEXT_HEADERS:
+        return None
+    try:
+        data = read_itk_header(header).data
+    except InputError:
+        return None
+    return data if data != header and data.is_file() else None
 
 
 def _digest(target: Path, files: list[tuple[str, Path, os.stat_result]]) -> str:
@@ -90,7 +105,7 @@ def _digest(target: Path, files: list[tuple[str, Path, os.stat_result]]) -> str:
     for name, path, _ in files:
         with path.open("rb") as file:
             digests.append([name, hashlib.file_digest(file, "sha256").hexdigest()])
-    if not target.is_dir():
+    if len(digests) == 1 and not target.is_dir():
         return digests[0][1]
     return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
 

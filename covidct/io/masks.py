@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -30,7 +30,11 @@ _EDGE_SHARE = 0.01  # of the pixels: what scaling or JPEG leaves between the two
 
 
 def read_mask(
-    path: str | os.PathLike[str], like: Volume, *, mapping: Mapping[int, int] | None = None
+    path: str | os.PathLike[str],
+    like: Volume,
+    *,
+    mapping: Mapping[int, int] | None = None,
+    unlisted: Literal["background", "error"] = "background",
 ) -> NDArray[np.uint8]:
     """Read a label map onto the grid of its scan.
 
@@ -42,9 +46,10 @@ def read_mask(
     Args:
         path: a mask file, or a folder of PNG, JPEG or TIFF slices.
         like: the scan.
-        mapping: label in the file to label of the result; labels it does not name become 0. Without it the labels
-            must be 0, 1 and 2; a mask of 0 and 255 (pictures: with up to 1 % of values in between) means outside and
-            inside.
+        mapping: label in the file to label of the result; labels it does not name, but 0, are ``unlisted``. Without
+            it the labels must be 0, 1 and 2; a mask of 0 and 255 (pictures: with up to 1 % of values in between) means
+            outside and inside.
+        unlisted: what becomes of labels that ``mapping`` does not name: 0, or a refusal.
 
     Returns:
         uint8 (D, H, W) on the canonical grid of ``like``.
@@ -52,17 +57,20 @@ def read_mask(
     Raises:
         GeometryError: when mask and scan do not cover the same part of space.
         InputError: when the file cannot be read or holds other labels.
-        UsageError: when ``mapping`` leads to labels outside 0..255.
+        UsageError: when ``mapping`` leads to labels outside 0..255, or ``unlisted`` is another word.
     """
     if mapping is not None and not all(0 <= int(label) <= 255 for label in mapping.values()):
         raise UsageError("A mapping of labels leads to whole numbers from 0 to 255.")
+    if unlisted not in ("background", "error"):
+        raise UsageError(f"unlisted={unlisted!r} is unknown: use 'background' or 'error'.")
+    strict = unlisted == "error"
     file = Path(path)
     if not file.exists():
         raise InputError(f"There is no mask {file.name!r}: check the path.")
     if file.is_dir() or file.suffix.lower() in IMAGE_SUFFIXES:
-        return _from_pictures(file, like, mapping)
+        return _from_pictures(file, like, mapping, strict)
     values, affine = _voxels(file)
-    labels = _labels(values, mapping, edges=False)
+    labels = _labels(values, mapping, strict, edges=False)
     if not np.isfinite(like.affine).all():
         raise GeometryError("The scan is a folder of pictures without geometry: give its mask as a folder of pictures.")
     k, j, i = labels.shape
@@ -87,10 +95,10 @@ def _voxels(file: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
     raise InputError(f"The mask {file.name!r} is of no format that is read: give NIfTI, NRRD, MetaImage or PNG slices.")
 
 
-def _from_pictures(path: Path, like: Volume, mapping: Mapping[int, int] | None) -> NDArray[np.uint8]:
+def _from_pictures(path: Path, like: Volume, mapping: Mapping[int, int] | None, strict: bool) -> NDArray[np.uint8]:
     if not path.is_dir():
         raise InputError(f"The mask {path.name!r} is a single picture: give the folder with one picture per slice.")
-    labels = _labels(stack_pixels(path), mapping, edges=True)
+    labels = _labels(stack_pixels(path), mapping, strict, edges=True)
     source = like.source or Source("array", like.shape, like.affine)
     if labels.shape != source.shape:
         raise GeometryError(
@@ -101,7 +109,7 @@ def _from_pictures(path: Path, like: Volume, mapping: Mapping[int, int] | None) 
     return regrid_labels(labels, source.affine, target=like.affine, shape=like.shape)
 
 
-def _labels(values: NDArray[Any], mapping: Mapping[int, int] | None, *, edges: bool) -> NDArray[np.uint8]:
+def _labels(values: NDArray[Any], mapping: Mapping[int, int] | None, strict: bool, *, edges: bool) -> NDArray[np.uint8]:
     """Labels of the result from the values of the file."""
     if values.dtype.kind not in "biu" and not np.array_equal(values, np.rint(values)):
         raise InputError("The mask holds values that are not whole numbers: save the labels, not probabilities.")
@@ -109,17 +117,35 @@ def _labels(values: NDArray[Any], mapping: Mapping[int, int] | None, *, edges: b
     if mapping is None and low >= 0 and high <= 2:
         return values.astype(np.uint8)
     if mapping is not None:
-        result = np.zeros(values.shape, dtype=np.uint8)
-        for old, new in mapping.items():
-            result[values == old] = new
-        return result
+        return _mapped(values, mapping, strict)
     if low >= 0 and high == 255:
         between = np.count_nonzero((values > 0) & (values < 255))
         if between <= (_EDGE_SHARE * values.size if edges else 0):
             return (values > 127).astype(np.uint8)
+    raise InputError(f"The mask holds the labels {_listed(values)}, not 0, 1 and 2: say what they mean by mapping=.")
+
+
+def _mapped(values: NDArray[Any], mapping: Mapping[int, int], strict: bool) -> NDArray[np.uint8]:
+    """The labels that ``mapping`` names; the others are 0, or refused."""
+    result = np.zeros(values.shape, dtype=np.uint8)
+    named = 0
+    for old, new in {0: 0, **mapping}.items():
+        chosen = values == old
+        named += int(np.count_nonzero(chosen))
+        result[chosen] = new
+    if strict and named < values.size:
+        known = ", ".join(str(label) for label in sorted({0, *mapping}))
+        raise InputError(
+            f"The mask holds the labels {_listed(values)}; {known} are known: give the mask of this data set, or say "
+            "what the others mean."
+        )
+    return result
+
+
+def _listed(values: NDArray[Any]) -> str:
+    """The labels of a mask in words, eight at most."""
     unique = np.unique(values)
-    found = ", ".join(f"{value:g}" for value in unique[:8]) + (", ..." if len(unique) > 8 else "")
-    raise InputError(f"The mask holds the labels {found}, not 0, 1 and 2: say what they mean by mapping=.")
+    return ", ".join(f"{value:g}" for value in unique[:8]) + (", ..." if len(unique) > 8 else "")
 
 
 def _check_same_space(affine: NDArray[np.float64], shape: tuple[int, int, int], like: Volume) -> None:

@@ -5,10 +5,13 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from covidct.errors import InputError
 from covidct.io import ArrayCache, content_digest
+
+from .files import affine, itk, sitk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,3 +77,17 @@ def test_a_folder_counts_by_names_and_contents(tmp_path: Path) -> None:
     assert len({first, second, content_digest(folder)}) == 3
     with pytest.raises(InputError, match="cannot be read"):
         content_digest(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("suffix", [".mhd", ".nhdr"])
+def test_a_text_header_counts_with_its_voxels(tmp_path: Path, suffix: str) -> None:
+    digests = []
+    for folder, value in (("a", 0), ("b", 1), ("c", 1)):
+        (tmp_path / folder).mkdir()
+        array = np.full((3, 4, 5), value, np.int16)
+        sitk.WriteImage(itk(array, affine()), str(tmp_path / folder / f"scan{suffix}"))
+        digests.append(content_digest(tmp_path / folder / f"scan{suffix}"))
+    assert (tmp_path / "a" / f"scan{suffix}").read_bytes() == (tmp_path / "b" / f"scan{suffix}").read_bytes()
+    assert digests[0] != digests[1] == digests[2]
+    next(path for path in (tmp_path / "a").iterdir() if path.suffix != suffix).unlink()
+    assert content_digest(tmp_path / "a" / f"scan{suffix}") not in digests

@@ -84,6 +84,12 @@ def test_labels_are_checked_and_mapped(tmp_path: Path, volume: Volume) -> None:
         read_mask(tmp_path / "m.nii", volume)
     np.testing.assert_array_equal(read_mask(tmp_path / "m.nii", volume, mapping={10: 1, 700: 2}), LUNGS)
     np.testing.assert_array_equal(read_mask(tmp_path / "m.nii", volume, mapping={700: 1}), LUNGS == 2)
+    both = {10: 1, 700: 2}
+    np.testing.assert_array_equal(read_mask(tmp_path / "m.nii", volume, mapping=both, unlisted="error"), LUNGS)
+    with pytest.raises(InputError, match=r"labels 0, 10, 700; 0, 700 are known"):
+        read_mask(tmp_path / "m.nii", volume, mapping={700: 1}, unlisted="error")
+    with pytest.raises(UsageError, match="unlisted"):
+        read_mask(tmp_path / "m.nii", volume, mapping={700: 1}, unlisted="ask")  # type: ignore[arg-type]
     save_nifti(tmp_path / "m.nii", LUNGS.astype(np.float32), grid)
     np.testing.assert_array_equal(read_mask(tmp_path / "m.nii", volume), LUNGS)
     save_nifti(tmp_path / "m.nii", LUNGS.astype(np.float32) * 0.5, grid)
