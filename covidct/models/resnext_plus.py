@@ -18,6 +18,7 @@ from torchvision.models.resnet import BasicBlock
 
 from covidct.errors import BatchError, UsageError
 from covidct.layers import CBAM, MaskFusion, SliceAttention, recompute
+from covidct.models.volume_inputs import check_statistics, check_volumes, resized, slice_pixels
 from covidct.weights import imagenet_weights, load_state
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ __all__ = ("ResNeXtPlus",)
 Backbone = Literal["resnext50_32x4d", "resnet50", "resnet18", "resnet10"]
 Variant = Literal["proposed", "N-SCA", "N-SLA", "N-MSCA"]
 
-_STRIDE = 32  # of torchvision's ResNets, from the image to the last feature map
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)  # torchvision.transforms presets of all ResNet weights
 _IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -158,7 +158,9 @@ class ResNeXtPlus(nn.Module):
         Raises:
             BatchError: when the shapes do not fit, or a volume has no real slice.
         """
-        _check(image, lung_mask, slice_mask, needs_mask=self.uses_mask)
+        check_volumes(image, lung_mask, slice_mask)
+        if lung_mask is None and self.uses_mask:
+            raise BatchError("The network fuses 'lung_mask' with the image: give one, or use the variant 'N-MSCA'.")
         if slice_mask is None:
             features = [self._encode(v, m) for v, m in _volumes(image, lung_mask)]
             states, alpha = self._read(torch.stack(features), None)
@@ -198,9 +200,9 @@ class ResNeXtPlus(nn.Module):
         Returns:
             (N, F, h, w); 7 x 7 for 224 x 224 pixels.
         """
-        size = self._size(slices.shape[-2], slices.shape[-1])
-        _check_statistics(len(slices), size)
-        x = (_resized(slices, size) - self.mean) / self.std  # one channel becomes three here
+        size = slice_pixels(slices.shape[-2], slices.shape[-1], self.slice_size)
+        check_statistics(len(slices), size)
+        x = (resized(slices, size) - self.mean) / self.std  # one channel becomes three here
         if self.uses_mask and masks is not None:
             x = self.first(x, F.interpolate((masks > 0).to(x.dtype), size, mode="nearest-exact"))
         else:
@@ -209,10 +211,10 @@ class ResNeXtPlus(nn.Module):
             for block in (self.stem, *(block for layer in self.trunk.values() for block in layer.children())):
                 x = recompute(block, x)
             return x
-        x = self.stem(x)
+        maps: Tensor = self.stem(x)
         for layer in self.trunk.values():
-            x = layer(x)
-        return x
+            maps = layer(maps)
+        return maps
 
     def _encode(self, slices: Tensor, masks: Tensor | None) -> Tensor:
         """(N, C, H, W) slices of one volume to (N, F) float32 features."""
@@ -244,13 +246,6 @@ class ResNeXtPlus(nn.Module):
         """The first convolution of the slice."""
         return self.first.conv_image if isinstance(self.first, MaskFusion) else self.first
 
-    def _size(self, height: int, width: int) -> tuple[int, int]:
-        """Size in pixels at which a slice enters the trunk."""
-        if self.slice_size is None:
-            return height, width
-        longer = max(height, width)
-        return max(1, round(height * self.slice_size / longer)), max(1, round(width * self.slice_size / longer))
-
 
 def _resnet(backbone: Backbone) -> tv.ResNet:
     """A torchvision network whose batch normalisation keeps no running estimates."""
@@ -274,14 +269,6 @@ def _volumes(image: Tensor, lung_mask: Tensor | None) -> list[tuple[Tensor, Tens
     return list(zip(image.transpose(1, 2).unbind(), masks, strict=True))
 
 
-def _resized(slices: Tensor, size: tuple[int, int]) -> Tensor:
-    """Slices at the size of the trunk, bilinear; anti-aliased when they shrink."""
-    if size == slices.shape[-2:]:
-        return slices
-    shrinks = size[0] < slices.shape[-2]
-    return F.interpolate(slices, size, mode="bilinear", align_corners=False, antialias=shrinks)
-
-
 def _require(condition: bool, message: str) -> None:
     """Refuse a wrong argument."""
     if not condition:
@@ -299,27 +286,3 @@ def _require_size(name: str, value: int | None) -> None:
         value is None or (type(value) is int and value >= 1),
         f"{name}={value!r} is not usable: give a whole number of at least 1, or null.",
     )
-
-
-def _check(image: Tensor, lung_mask: Tensor | None, slice_mask: Tensor | None, *, needs_mask: bool) -> None:
-    """Refuse shapes that do not fit one another."""
-    if image.ndim != 5 or image.shape[1] not in (1, 3):
-        raise BatchError(f"'image' must be (B, 1 or 3, D, H, W), its shape is {tuple(image.shape)}.")
-    wanted = (image.shape[0], 1, *image.shape[2:])
-    if lung_mask is None and needs_mask:
-        raise BatchError("The network fuses 'lung_mask' with the image: give one, or use the variant 'N-MSCA'.")
-    if lung_mask is not None and lung_mask.shape != wanted:
-        raise BatchError(f"'lung_mask' must have the shape {tuple(wanted)}, it has {tuple(lung_mask.shape)}.")
-    if slice_mask is not None and slice_mask.shape != (wanted[0], wanted[2]):
-        raise BatchError(
-            f"'slice_mask' must have the shape {(wanted[0], wanted[2])}, it has {tuple(slice_mask.shape)}."
-        )
-
-
-def _check_statistics(count: int, size: tuple[int, int]) -> None:
-    """Refuse a volume whose last feature map is one value per channel: batch normalisation needs two."""
-    if count * -(-size[0] // _STRIDE) * -(-size[1] // _STRIDE) < 2:
-        raise BatchError(
-            f"A volume of {count} slice of {size[0]}x{size[1]} pixels gives batch normalisation one value per channel: "
-            "raise slice_size above 32, or give more slices."
-        )

@@ -87,7 +87,9 @@ def torchvision_twin(net: ResNeXtPlus) -> tv.ResNet:
 def test_trunk_without_mask_and_cbam_is_torchvisions() -> None:
     net = network(backbone="resnext50_32x4d", variant="N-MSCA", slice_size=None).double()
     twin, image = torchvision_twin(net).double(), scans(1, 5, size=48)[0].double()
-    mean, std = (np.float32(values).tolist() for values in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+    mean, std = (
+        np.array(values, dtype=np.float32).tolist() for values in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    )
     normalise = v2.Normalize(mean=mean, std=std)  # the buffers are float32, and few statistics amplify rounding
     with torch.no_grad():
         found = net.feature_maps(image[0].transpose(0, 1)).mean((2, 3))
