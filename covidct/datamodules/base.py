@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from covidct.datamodules.building import build_blocks, plan_blocks
+from covidct.datamodules.lung_masks import LungMasks
 from covidct.datamodules.parts import Parts, divide
 from covidct.datamodules.prepared import PreparedSamples
 from covidct.datamodules.sampling import EpochSampler, ResumableLoader
@@ -70,6 +71,7 @@ class BaseDataModule(pl.LightningDataModule):
         train_transform: Augment | None,
         cache_dir: str | None,
         on_failure: Literal["raise", "skip"],
+        lung_checkpoint: str | None = None,
     ) -> None:
         """Check the arguments, which the subclasses describe."""
         super().__init__()
@@ -85,10 +87,13 @@ class BaseDataModule(pl.LightningDataModule):
             )
         _check_loading(batch_size, num_workers, prepare_workers, on_failure)
         # Paths and objects stay out: checkpoints are plain data and travel to other machines.
-        self.save_hyperparameters(ignore=["dataset", "preprocessing", "cache_dir", "train_transform"])
+        self.save_hyperparameters(
+            ignore=["dataset", "preprocessing", "cache_dir", "train_transform", "lung_checkpoint"]
+        )
         self.dataset = dataset
         self.preprocessing = preprocessing
         self.failures: dict[str, CovidctError] = {}
+        self._lung_masks = LungMasks(lung_checkpoint, source=preprocessing.mask_source)
         self._batch_size, self._num_workers, self._prepare_workers = batch_size, num_workers, prepare_workers
         self._seed, self._balanced, self._on_failure = seed, balanced_sampling, on_failure
         self._division = Parts(
@@ -116,13 +121,16 @@ class BaseDataModule(pl.LightningDataModule):
         Raises:
             InputError: when scans fail and ``on_failure`` is ``"raise"``; it counts all, and spells out the first
                 five. What could be prepared stays in the cache.
+            CheckpointError: when ``lung_checkpoint`` is no lung network.
             ManifestError: when the table of the data set is wrong.
         """
+        self._lung_masks.load()  # a wrong file is one error, not one of every scan
         failed = build_blocks(
             self._cache,
             self.dataset,
             self._plan(),
             self.preprocessing,
+            lung_masks=self._lung_masks,
             keep_partial=self._on_failure == "skip",
             num_workers=self._prepare_workers,
         )

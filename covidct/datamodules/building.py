@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from covidct.datamodules.lung_masks import LungMasks
     from covidct.datasets import BaseDataset
     from covidct.preprocessing import Preprocessing
 
@@ -76,31 +77,40 @@ def plan_blocks(
     )
 
 
-def prepare_source(dataset: BaseDataset, source: int, preprocessing: Preprocessing) -> dict[str, NDArray[Any]]:
+def prepare_source(
+    dataset: BaseDataset, source: int, preprocessing: Preprocessing, *, lung_masks: LungMasks | None = None
+) -> dict[str, NDArray[Any]]:
     """Load and prepare one scan or image; every array gets a leading axis, one row per sample.
+
+    Args:
+        dataset: what to read.
+        source: number of the scan or image.
+        preprocessing: what to do.
+        lung_masks: where lung masks come from; None: the data set.
 
     Raises:
         CovidctError: when it cannot be read or prepared.
     """
     raw = dataset.load(source)
+    lung_mask = raw.lung_mask if lung_masks is None else lung_masks(raw)
     if isinstance(raw.scan, Image):
         label = None if raw.slice_label is None else int(raw.slice_label[0])
         return prepare_image(
-            raw.scan, preprocessing, lung_mask=raw.lung_mask, lesion_mask=raw.lesion_mask, slice_label=label
+            raw.scan, preprocessing, lung_mask=lung_mask, lesion_mask=raw.lesion_mask, slice_label=label
         )
     if preprocessing.kind == "ct_slice":
         return prepare_slices(
             raw.scan,
             preprocessing,
             indices=dataset.slices[source],
-            lung_mask=raw.lung_mask,
+            lung_mask=lung_mask,
             lesion_mask=raw.lesion_mask,
             slice_label=raw.slice_label,
         )
     prepared = prepare_volume(
         raw.scan,
         preprocessing,
-        lung_mask=raw.lung_mask,
+        lung_mask=lung_mask,
         lesion_mask=raw.lesion_mask,
         slice_label=raw.slice_label,
     )
@@ -114,6 +124,7 @@ def build_blocks(
     preprocessing: Preprocessing,
     *,
     keep_partial: bool,
+    lung_masks: LungMasks | None = None,
     num_workers: int = 0,
 ) -> dict[int, CovidctError]:
     """Make the entries that are missing, damaged, or lack a scan that could not be read before.
@@ -124,6 +135,7 @@ def build_blocks(
         blocks: the entries.
         preprocessing: what to do.
         keep_partial: keep a pack of images although some of them failed.
+        lung_masks: where lung masks come from; None: the data set.
         num_workers: worker processes; 0 works in this one.
 
     Returns:
@@ -132,7 +144,7 @@ def build_blocks(
     Raises:
         CovidctError: when the cache cannot be written.
     """
-    jobs = _Jobs(cache, dataset, blocks, preprocessing, keep_partial)
+    jobs = _Jobs(cache, dataset, blocks, preprocessing, keep_partial, lung_masks)
     failures: dict[int, CovidctError] = {}
     for done, failed in enumerate(DataLoader(jobs, batch_size=None, num_workers=num_workers), start=1):
         if isinstance(failed, CovidctError):
@@ -152,9 +164,10 @@ class _Jobs(Dataset["dict[int, CovidctError] | CovidctError"]):
         blocks: Sequence[Block],
         preprocessing: Preprocessing,
         keep_partial: bool,
+        lung_masks: LungMasks | None,
     ) -> None:
         self.cache, self.dataset, self.blocks = cache, dataset, blocks
-        self.preprocessing, self.keep_partial = preprocessing, keep_partial
+        self.preprocessing, self.keep_partial, self.lung_masks = preprocessing, keep_partial, lung_masks
 
     def __len__(self) -> int:
         return len(self.blocks)
@@ -171,7 +184,8 @@ class _Jobs(Dataset["dict[int, CovidctError] | CovidctError"]):
             parts = []
             for row, source in enumerate(block.sources):
                 try:
-                    parts.append((row, prepare_source(self.dataset, source, self.preprocessing)))
+                    prepared = prepare_source(self.dataset, source, self.preprocessing, lung_masks=self.lung_masks)
+                    parts.append((row, prepared))
                 except CovidctError as error:
                     failures[source] = error
             if failures and not (self.keep_partial and parts):

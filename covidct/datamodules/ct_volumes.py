@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from covidct.datamodules.base import BaseDataModule
+from covidct.datamodules.lung_masks import mask_source_of
 from covidct.datasets import BaseDataset
 from covidct.preprocessing import Preprocessing
 from covidct.transforms import Augment
@@ -25,8 +26,14 @@ class CTVolumeDataModule(BaseDataModule):
         num_workers: worker processes of the loaders.
         prepare_workers: worker processes that fill the cache; 0 works in the main process.
         window: HU (low, high) that becomes [0, 1]; None for data in [0, 1]. The default is COVNet's published one.
-        size: voxels per axis of the isotropic cube; None keeps the native grid. 128 is the published size.
-        mask_source: lung mask by ``"threshold"``, from the data set (``"file"``), or ``"none"``.
+        size: voxels per axis of the isotropic cube, or pixels per side of the slices; None keeps the native grid. 128
+            is the published size.
+        grid: ``"cube"``, or ``"slices"``: every slice of the scan, resized in-plane.
+        mask_source: lung mask by ``"threshold"``, the published ``"lung_field"``, from the data set (``"file"``), or
+            ``"none"``.
+        lung_checkpoint: a ``.ckpt`` file of a lung network, whose masks are then used and recorded as
+            ``mask_source="checkpoint:<sha256>"``. It runs on the CPU, once per scan.
+        enhancement: ``"none"``, ``"tone"`` or ``"stochastic"``; see :class:`covidct.preprocessing.Preprocessing`.
         masking: ``"original"``, ``"lungs"`` (the rest becomes 0) or ``"no_lungs"``.
         split: ``"manifest"``: the data set's own split; ``"subject"``: by the fractions; ``"auto"``: its own where it
             has one.
@@ -56,7 +63,10 @@ class CTVolumeDataModule(BaseDataModule):
         prepare_workers: int = 0,
         window: tuple[float, float] | None = (-1250.0, 250.0),
         size: int | None = 128,
+        grid: Literal["cube", "slices"] = "cube",
         mask_source: str = "threshold",
+        lung_checkpoint: str | None = None,
+        enhancement: Literal["none", "tone", "stochastic"] = "none",
         masking: Literal["original", "lungs", "no_lungs"] = "original",
         split: Literal["auto", "manifest", "subject"] = "auto",
         val_fraction: float = 0.15,
@@ -78,7 +88,9 @@ class CTVolumeDataModule(BaseDataModule):
                 classes=dataset.class_names,
                 window=window,
                 size=size,
-                mask_source=mask_source,
+                grid=grid,
+                mask_source=mask_source_of(mask_source, lung_checkpoint),
+                enhancement=enhancement,
                 masking=masking,
             ),
             batch_size=batch_size,
@@ -94,5 +106,6 @@ class CTVolumeDataModule(BaseDataModule):
             augment=augment,
             train_transform=train_transform,
             cache_dir=cache_dir,
+            lung_checkpoint=lung_checkpoint,
             on_failure=on_failure,
         )

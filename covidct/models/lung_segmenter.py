@@ -1,0 +1,168 @@
+"""``LungSegmenter``: a trained lung network from a scan to a lung mask on the scan's own grid."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import torch
+
+from covidct.errors import CheckpointError, UsageError
+from covidct.functional import keep_lungs, labels_from_logits
+from covidct.models.unet3d import UNet3d
+from covidct.preprocessing import Preprocessing
+from covidct.transforms import prepare_volume
+from covidct.transforms.prepare import to_unit
+from covidct.weights import RECORD_KEY, load_checkpoint, load_state, sha256_file
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+    from typing import Any
+
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+    from covidct.volume import Volume
+
+__all__ = ("LungSegmenter",)
+
+_TASK = "UNet3dTask"
+_PREFIX = "model."  # of the network in the state of a task
+_CLASSES = ("background", "right_lung", "left_lung")
+_LEAST_LUNGS_MM3 = (
+    0.68e6  # both lungs together; Liao et al.'s reference code (DSB2017, step1.py), as segment_lungs has it
+)
+
+
+class LungSegmenter:
+    """A trained lung network, applied to scans by the path it was trained with.
+
+    The scan is prepared as in the training (isotropic cube, window), the network's logits are interpolated linearly to
+    the scan's own grid, and of the labels there the largest part of each lung is kept and its holes are filled. A
+    network that was trained on the native grid goes over the scan in windows instead.
+
+    Attributes:
+        network: in evaluation mode, on the device.
+        preprocessing: of the training.
+        sha256: of the checkpoint file; empty for a network that was given.
+        device: where the network is.
+
+    Args:
+        network: (B, 1, D, H, W) in [0, 1] to logits (B, 3, D, H, W): background, right lung, left lung.
+        preprocessing: of the training.
+        sha256: of the file that the network is from.
+        device: a torch device.
+
+    Raises:
+        UsageError: when the pre-processing is not that of a lung network.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        preprocessing: Preprocessing,
+        *,
+        sha256: str = "",
+        device: str | torch.device = "cpu",
+    ) -> None:
+        """Take the network over: it is put into evaluation mode on the device."""
+        if preprocessing.kind != "ct_volume" or preprocessing.window is None or preprocessing.masking != "original":
+            raise UsageError(
+                "A lung network sees whole CT volumes in Hounsfield units, but this one was trained with "
+                f"kind={preprocessing.kind!r}, window={preprocessing.window}, masking={preprocessing.masking!r}: give "
+                "kind='ct_volume', a window and masking='original'."
+            )
+        self.network = network.to(device).eval()
+        self.preprocessing = preprocessing
+        self.sha256 = sha256
+        self.device = torch.device(device)
+        self._record = replace(preprocessing, mask_source="none")
+
+    @classmethod
+    def from_checkpoint(cls, path: str | os.PathLike[str], *, device: str | torch.device = "cpu") -> Self:
+        """Read a lung network from the checkpoint of its training.
+
+        Args:
+            path: a ``.ckpt`` file of ``UNet3dTask``.
+            device: where the network shall run.
+
+        Raises:
+            CheckpointError: when the file is damaged, holds pickled objects, or belongs to another task.
+        """
+        name = Path(path).name
+        checkpoint = load_checkpoint(path)
+        preprocessing = _preprocessing(checkpoint[RECORD_KEY], name)
+        network = _network(checkpoint["hyper_parameters"], checkpoint["state_dict"], name)
+        try:
+            return cls(network, preprocessing, sha256=sha256_file(path), device=device)
+        except UsageError as error:
+            raise CheckpointError(f"{name} cannot find lungs: {error}") from error
+
+    @property
+    def mask_source(self) -> str:
+        """What :class:`covidct.preprocessing.Preprocessing` calls masks of this network."""
+        return f"checkpoint:{self.sha256}"
+
+    def __call__(self, volume: Volume) -> NDArray[np.uint8]:
+        """Segment the lungs of a scan.
+
+        Args:
+            volume: in Hounsfield units, with known spacing.
+
+        Returns:
+            (D, H, W) uint8 on the volume's own grid: 0 background, 1 right lung, 2 left lung. All 0 when there are no
+            lungs, or less than 0.68 l: as with :func:`covidct.functional.segment_lungs`, that is no error.
+
+        Raises:
+            InputError: when the volume has no Hounsfield units or its spacing is unknown.
+        """
+        volume.require_hu("Lung segmentation")
+        volume.require_spacing("Lung segmentation")
+        prepared = prepare_volume(volume, self._record)
+        logits = self._logits(torch.from_numpy(to_unit(prepared["image"]))[None])
+        mask = labels_from_logits(logits, affine=prepared["affine"], target_affine=volume.affine, shape=volume.shape)
+        mask = keep_lungs(mask)
+        if np.count_nonzero(mask) * float(np.prod(volume.spacing)) < _LEAST_LUNGS_MM3:
+            mask[:] = 0
+        return mask
+
+    def _logits(self, image: Tensor) -> NDArray[np.float32]:
+        """Logits (3, D, H, W) of an image (1, 1, D, H, W)."""
+        with torch.inference_mode():
+            return np.asarray(self.network(image.to(self.device))[0].float().cpu().numpy())
+
+
+def _preprocessing(record: Mapping[str, Any], file: str) -> Preprocessing:
+    """The pre-processing of the training, when the checkpoint is of the lung network's task."""
+    if record.get("task") != _TASK:
+        raise CheckpointError(
+            f"{file} belongs to {record.get('task', 'no task of covidct')}, not to {_TASK}: give a checkpoint of a "
+            "lung network."
+        )
+    if record.get("preprocessing") is None:
+        raise CheckpointError(
+            f"{file} has no recorded pre-processing, so what the network has to see is unknown: train it with a data "
+            "module of covidct."
+        )
+    return Preprocessing.from_dict(record["preprocessing"])
+
+
+def _network(parameters: Mapping[str, Any], state: Mapping[str, Tensor], file: str) -> UNet3d:
+    """The network with its weights."""
+    known = inspect.signature(UNet3d).parameters
+    try:
+        network = UNet3d(**{name: value for name, value in parameters.items() if name in known})
+    except (TypeError, ValueError, RuntimeError) as error:  # UsageError is a ValueError
+        raise CheckpointError(f"The hyper-parameters in {file} are damaged ({error}): train again.") from error
+    weights = {name.removeprefix(_PREFIX): value for name, value in state.items() if name.startswith(_PREFIX)}
+    load_state(network, weights, source=file, error=CheckpointError)
+    if network.head.out_channels != len(_CLASSES):
+        raise CheckpointError(
+            f"The network in {file} has {network.head.out_channels} classes, a lung network has {', '.join(_CLASSES)}: "
+            "give a checkpoint of one."
+        )
+    return network
