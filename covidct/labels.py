@@ -10,13 +10,16 @@ from covidct.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ("BINARY_CLASSES", "CLASSES", "LESIONS", "LUNGS", "WORDS", "ClassMap", "class_map")
+__all__ = ("BINARY_CLASSES", "CLASSES", "LESIONS", "LUNGS", "NEGATIVE_CLASSES", "WORDS", "ClassMap", "class_map")
 
 CLASSES = ("normal", "cap", "covid")
 """The three diagnoses, index = label: no pneumonia, other (community-acquired) pneumonia, COVID-19."""
 
 BINARY_CLASSES = ("non_covid", "covid")
 """COVID-19 against the rest, index = label."""
+
+NEGATIVE_CLASSES = ("normal", "non_covid")
+"""Classes that stand for the absence of the disease asked about: no place of an image speaks for them."""
 
 LUNGS = ("background", "right_lung", "left_lung")
 """Values of a lung mask; 1 stands for "lung" where the sides are unknown."""

@@ -57,6 +57,7 @@ class MaskedGAPResNet(nn.Module):
         WeightsError: when ``weights`` cannot be had.
     """
 
+    cam_layer = "trunk.layer4"
     mean: Tensor
     std: Tensor
 
@@ -168,6 +169,20 @@ class MaskedGAPResNet(nn.Module):
         found = self._encode(image[volume, :, depth], lung_mask[volume, :, depth])
         features = found.new_zeros(*used.shape, found.shape[-1])
         return features.index_put((volume, depth), found), used
+
+    def cam_slices(self, image: Tensor, lung_mask: Tensor, slice_mask: Tensor | None = None) -> Tensor:
+        """Which slices pass the trunk in evaluation mode, for :class:`covidct.explain.GradCAM`.
+
+        Args:
+            image: as in :meth:`forward`.
+            lung_mask: as in :meth:`forward`.
+            slice_mask: as in :meth:`forward`.
+
+        Returns:
+            (B, D) bool; all of them without ``slice_mask``.
+        """
+        used = used_slices(lung_mask, slice_mask)
+        return torch.ones_like(used) if slice_mask is None else used
 
     def fuse(self, features: Tensor, used: Tensor) -> Tensor:
         """Join the slices of each volume.

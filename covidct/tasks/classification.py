@@ -31,6 +31,11 @@ class ClassificationTask(BaseTask):
     ``<stage>_<score>`` (``val_auroc``, ``val_sensitivity_covid``): each scan counts once, over all processes. In
     training the scores are those of the weights of the moment.
 
+    Attributes:
+        cam_scale: (C,) float32 buffer, the value of each class's Grad-CAM that is drawn in full colour, found on
+            training positives by :func:`covidct.explain.calibrate` or :class:`covidct.callbacks.GradCAMScale`. It
+            belongs to the weights it was found with: each training step sets it back to 0, unknown.
+
     Args:
         num_classes: outputs of the network, at least 2.
         class_weights: factor of each class in the loss: None (all one), ``"balanced"`` (inversely proportional to the
@@ -45,6 +50,7 @@ class ClassificationTask(BaseTask):
     """
 
     class_weight: Tensor
+    cam_scale: Tensor
 
     def __init__(
         self,
@@ -64,6 +70,7 @@ class ClassificationTask(BaseTask):
                 "per class, 'balanced' or null."
             )
         self.register_buffer("class_weight", torch.tensor(factors, dtype=torch.float32))
+        self.register_buffer("cam_scale", torch.zeros(num_classes))
 
     def check_batch(self, batch: Batch, *, label: bool = True) -> None:
         """Verify the first batch of a run against the contract and its labels against the outputs.
@@ -132,11 +139,20 @@ class ClassificationTask(BaseTask):
         """Probabilities of a batch.
 
         Returns:
-            ``id`` list of str, ``scan`` and ``subject`` (B,) int64, ``prob`` (B, C) float32, ``pred`` (B,) int64, and
-            ``label`` (B,) int64 where the batch has it.
+            ``id`` list of str, ``scan`` and ``subject`` (B,) int64, ``logits`` and ``prob`` (B, C) float32, ``pred``
+            (B,) int64, and ``label`` (B,) int64 where the batch has it.
         """
         self.check_batch(batch, label=False)
         return self._prediction(batch, self._logits(self(batch)))
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Forget the scale of Grad-CAM: the weights are about to change."""
+        self.cam_scale.zero_()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take over the record; checkpoints from before ``cam_scale`` have no scale."""
+        super().on_load_checkpoint(checkpoint)
+        checkpoint["state_dict"].setdefault("cam_scale", torch.zeros_like(self.cam_scale))
 
     def on_train_epoch_end(self) -> None:
         """Log the scores of the epoch."""
@@ -162,9 +178,10 @@ class ClassificationTask(BaseTask):
 
     def _prediction(self, batch: Batch, logits: Tensor) -> dict[str, Any]:
         """What :meth:`predict_step` returns."""
-        prob = logits.float().softmax(1)
+        logits = logits.float()
+        prob = logits.softmax(1)
         known: dict[str, Any] = {key: batch[key] for key in _PASSED_ON if key in batch}
-        return {**known, "prob": prob, "pred": prob.argmax(1)}
+        return {**known, "logits": logits, "prob": prob, "pred": prob.argmax(1)}
 
     def _logits(self, output: Tensor | dict[str, Tensor]) -> Tensor:
         """The logits of a network that may know more."""
