@@ -18,9 +18,11 @@ from covidct.errors import CheckpointError, UsageError
 __all__ = ("Preprocessing",)
 
 Kind = Literal["ct_volume", "ct_slice", "cxr"]
+Grid = Literal["cube", "slices"]
+Enhancement = Literal["none", "tone", "stochastic"]
 Masking = Literal["original", "lungs", "no_lungs"]
 
-_VERSION = 1  # raise when the meaning of a field changes: old checkpoints are then refused, old cache entries rebuilt
+_VERSION = 2  # raise when the meaning of a field changes: old checkpoints are then refused, old cache entries rebuilt
 
 _SMALLEST = 8  # voxels per side
 
@@ -33,10 +35,14 @@ class Preprocessing:
         kind: ``"ct_volume"``, ``"ct_slice"`` or ``"cxr"``.
         classes: class names, index = label.
         window: (low, high) in HU that becomes [0, 1]; None for data that is in [0, 1] already.
-        size: voxels per axis of the isotropic cube (volumes), pixels per side (slices, X-rays); None keeps the size.
-        mask_source: ``"none"``, ``"threshold"`` (:func:`covidct.functional.segment_lungs`), ``"file"`` (the
-            manifest's column ``mask``), or ``"checkpoint:<sha256>"`` of a segmentation network.
-        enhancement: ``"none"`` or the name of a published enhancement.
+        size: voxels per axis of the isotropic cube, or pixels per side of a slice or an X-ray; None keeps the size.
+        grid: of volumes: ``"cube"`` (isotropic, ``size`` voxels per axis) or ``"slices"`` (every slice of the scan is
+            kept and resized to ``size`` x ``size`` pixels).
+        mask_source: ``"none"``, ``"threshold"`` (:func:`covidct.functional.segment_lungs`), ``"lung_field"``
+            (:func:`covidct.functional.lung_field`, no sides), ``"file"`` (the manifest's column ``mask``), or
+            ``"checkpoint:<sha256>"`` of a segmentation network.
+        enhancement: ``"none"``, ``"tone"`` (:func:`covidct.functional.tone_map`) or ``"stochastic"``
+            (:func:`covidct.functional.stochastic_enhance`), applied to the windowed slices at their final size.
         masking: ``"original"``, ``"lungs"`` (the rest is set to 0) or ``"no_lungs"``.
     """
 
@@ -44,8 +50,9 @@ class Preprocessing:
     classes: tuple[str, ...]
     window: tuple[float, float] | None = (-1250.0, 250.0)
     size: int | None = 128
+    grid: Grid = "cube"
     mask_source: str = "threshold"
-    enhancement: str = "none"
+    enhancement: Enhancement = "none"
     masking: Masking = "original"
 
     def __post_init__(self) -> None:
@@ -59,13 +66,15 @@ class Preprocessing:
             raise UsageError(
                 f"size={self.size!r} is not usable: give a whole number of at least {_SMALLEST}, smaller is too small."
             )
-        if not isinstance(self.mask_source, str) or not isinstance(self.enhancement, str):
-            raise UsageError(
-                f"mask_source={self.mask_source!r} and enhancement={self.enhancement!r} must be names: use 'none' for "
-                "no lung mask and for no enhancement."
-            )
-        if self.masking not in get_args(Masking):
-            raise UsageError(f"masking={self.masking!r} is unknown: use one of {', '.join(get_args(Masking))}.")
+        if not isinstance(self.mask_source, str):
+            raise UsageError(f"mask_source={self.mask_source!r} must be a name: use 'none' for no lung mask.")
+        for name, choices in (("grid", Grid), ("enhancement", Enhancement), ("masking", Masking)):
+            if getattr(self, name) not in get_args(choices):
+                raise UsageError(
+                    f"{name}={getattr(self, name)!r} is unknown: use one of {', '.join(get_args(choices))}."
+                )
+        if self.grid == "slices" and self.kind != "ct_volume":
+            raise UsageError(f"grid='slices' is for volumes, not for {self.kind}: leave it at 'cube'.")
         if self.masking != "original" and self.mask_source == "none":
             raise UsageError(f"masking={self.masking!r} needs a lung mask: set mask_source.")
 

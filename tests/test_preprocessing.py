@@ -24,10 +24,11 @@ def test_fingerprint_follows_pixels_not_class_names() -> None:
         replace(RECORD, size=96),
         replace(RECORD, mask_source="file"),
         replace(RECORD, masking="lungs"),
-        replace(RECORD, enhancement="tone_map"),
+        replace(RECORD, enhancement="tone"),
+        replace(RECORD, grid="slices"),
         replace(RECORD, kind="ct_slice"),
     ]
-    assert len({record.fingerprint() for record in (RECORD, *changes)}) == 7
+    assert len({record.fingerprint() for record in (RECORD, *changes)}) == 8
 
 
 def test_conflicts_name_field_and_values() -> None:
@@ -53,7 +54,10 @@ def test_conflicts_name_field_and_values() -> None:
         ({"classes": (0, 1)}, "list of different names"),
         ({"masking": "lung"}, "original, lungs, no_lungs"),
         ({"mask_source": None}, "'none'"),
-        ({"enhancement": None}, "'none'"),
+        ({"enhancement": None}, "none, tone, stochastic"),
+        ({"enhancement": "magic"}, "'magic' is unknown"),
+        ({"grid": "flat"}, "cube, slices"),
+        ({"kind": "ct_slice", "grid": "slices"}, "for volumes"),
         ({"mask_source": "none", "masking": "lungs"}, "needs a lung mask"),
     ],
 )

@@ -1,5 +1,7 @@
 from .augment import Augment as Augment
 from .augment import default_augment as default_augment
+from .enhance import StochasticEnhanced as StochasticEnhanced
+from .enhance import ToneMapd as ToneMapd
 from .in_plane import InPlaned as InPlaned
 from .prepare import prepare_image as prepare_image
 from .prepare import prepare_slices as prepare_slices
@@ -12,6 +14,8 @@ __all__ = (
     "Augment",
     "InPlaned",
     "LungMaskd",
+    "StochasticEnhanced",
+    "ToneMapd",
     "WindowHUd",
     "default_augment",
     "prepare_image",

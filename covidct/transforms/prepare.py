@@ -13,8 +13,10 @@ import numpy as np
 import torch
 
 from covidct.errors import InputError, UsageError
-from covidct.functional import isotropic_cube, resample_mask, segment_lungs, window_hu
+from covidct.functional import isotropic_cube, resample_mask, stochastic_enhance, tone_map, window_hu
 from covidct.sample import Sample
+from covidct.transforms.lung_source import given_lungs, lungs_of_volume
+from covidct.transforms.resize import resize_affine, resize_slices, resize_spacing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from covidct.preprocessing import Preprocessing
+    from covidct.preprocessing import Enhancement, Preprocessing
     from covidct.volume import Image, Volume
 
 __all__ = ("AIR_HU", "UNIT_STEP", "prepare_image", "prepare_slices", "prepare_volume", "to_sample", "to_unit")
@@ -44,10 +46,10 @@ def prepare_volume(
     lesion_mask: NDArray[np.uint8] | None = None,
     slice_label: NDArray[np.int64] | None = None,
 ) -> Arrays:
-    """Lung mask at native resolution, isotropic cube, masking variant, window: a whole scan for a volume network.
+    """Lung mask at native resolution, grid, window, enhancement, masking variant: a whole scan for a volume network.
 
     A volume in display values of unknown spacing (a folder of PNG slices) has no isotropic cube: its slices are
-    resized in-plane and its depth is kept.
+    resized in-plane and its depth is kept, as with ``grid="slices"``.
 
     Args:
         volume: the scan on its canonical grid.
@@ -63,15 +65,16 @@ def prepare_volume(
 
     Raises:
         InputError: when no lungs are found, a needed mask is missing, or the values or geometry do not suit.
-        UsageError: for an unknown mask source or enhancement.
+        UsageError: for an unknown mask source.
     """
     _check(preprocessing, "ct_volume", volume.intensity)
-    lungs = _lungs(volume, preprocessing, lung_mask)
+    lungs = lungs_of_volume(volume, preprocessing, lung_mask)
     masks = {"lung_mask": lungs, "lesion_mask": lesion_mask}
+    flat = volume.intensity == "unit" and not np.isfinite(volume.spacing).all()
+    if preprocessing.size is not None and (preprocessing.grid == "slices" or flat):
+        return _stack(volume, preprocessing, masks, slice_label)
     if preprocessing.size is None:
         grid, index = volume, np.arange(volume.shape[0])
-    elif volume.intensity == "unit" and not np.isfinite(volume.spacing).all():
-        return _flat_stack(volume, preprocessing, masks, slice_label)
     else:
         grid = isotropic_cube(volume, preprocessing.size, pad_hu=AIR_HU)
         masks = {key: None if mask is None else resample_mask(mask, volume, grid) for key, mask in masks.items()}
@@ -112,14 +115,14 @@ def prepare_slices(
 
     Raises:
         InputError: when no lungs are found, a needed mask is missing, or an index lies outside the volume.
-        UsageError: for an unknown mask source or enhancement.
+        UsageError: for an unknown mask source.
     """
     _check(preprocessing, "ct_slice", volume.intensity)
     chosen = np.arange(volume.shape[0]) if indices is None else np.asarray(indices, dtype=np.int64)
     if chosen.size == 0 or chosen.min() < 0 or chosen.max() >= volume.shape[0]:
         raise InputError(f"The volume has {volume.shape[0]} slices; there is no slice number {chosen.tolist()}.")
-    masks = {"lung_mask": _lungs(volume, preprocessing, lung_mask), "lesion_mask": lesion_mask}
-    image, masks = _resize(
+    masks = {"lung_mask": lungs_of_volume(volume, preprocessing, lung_mask), "lesion_mask": lesion_mask}
+    image, masks = resize_slices(
         volume.array[chosen], {k: None if m is None else m[chosen] for k, m in masks.items()}, preprocessing.size
     )
     prepared = {key: value.swapaxes(0, 1) for key, value in _finish(image, preprocessing, masks).items()}
@@ -127,7 +130,7 @@ def prepare_slices(
         prepared["slice_label"] = slice_label[chosen]
     step = volume.spacing[0] if volume.spacing[0] > 0 else 1.0
     prepared["position"] = (chosen * step).astype(np.float32)
-    spacing = _in_plane_spacing(volume.spacing[1:], volume.shape[1:], image.shape[1:])
+    spacing = resize_spacing(volume.spacing[1:], volume.shape[1:], image.shape[1:])
     prepared["spacing"] = np.tile(spacing, (len(chosen), 1))
     return prepared
 
@@ -154,19 +157,19 @@ def prepare_image(
 
     Raises:
         InputError: when a needed mask is missing or there is no lung in it.
-        UsageError: for an unknown mask source or enhancement, or a window.
+        UsageError: for an unknown mask source, or a window.
     """
     _check(preprocessing, preprocessing.kind, "unit")
     if preprocessing.kind == "ct_volume":
         raise UsageError("A single image is no volume: use preprocessing of kind 'ct_slice' or 'cxr'.")
     grey = image.array if image.array.ndim == 2 else cv2.cvtColor(image.array, cv2.COLOR_RGB2GRAY)
-    lungs = _given_lungs(preprocessing, lung_mask, "This image")
+    lungs = given_lungs(preprocessing, lung_mask, "This image")
     masks = {"lung_mask": lungs, "lesion_mask": lesion_mask}
-    stack, resized = _resize(
+    stack, resized = resize_slices(
         grey[None], {k: None if m is None else m[None] for k, m in masks.items()}, preprocessing.size
     )
     prepared = {key: value.swapaxes(0, 1) for key, value in _finish(stack, preprocessing, resized).items()}
-    prepared["spacing"] = _in_plane_spacing(image.spacing, grey.shape, stack.shape[1:])[None]
+    prepared["spacing"] = resize_spacing(image.spacing, grey.shape, stack.shape[1:])[None]
     if preprocessing.kind == "ct_slice":
         prepared["position"] = np.zeros(1, dtype=np.float32)
         if slice_label is not None:
@@ -200,8 +203,6 @@ def _check(preprocessing: Preprocessing, kind: str, intensity: str) -> None:
     """Refuse what the record cannot mean for this input."""
     if preprocessing.kind != kind:
         raise UsageError(f"This pre-processing is made for {preprocessing.kind}, the input is a {kind}.")
-    if preprocessing.enhancement != "none":
-        raise UsageError(f"enhancement={preprocessing.enhancement!r} is unknown: use 'none'.")
     if intensity == "unit" and preprocessing.window is not None:
         low, high = preprocessing.window
         raise InputError(
@@ -212,41 +213,13 @@ def _check(preprocessing: Preprocessing, kind: str, intensity: str) -> None:
         raise UsageError("A scan in Hounsfield units needs a window: give window=(low, high).")
 
 
-def _lungs(volume: Volume, preprocessing: Preprocessing, given: NDArray[np.uint8] | None) -> NDArray[np.uint8] | None:
-    """The lung mask that the record asks for, on the volume's own grid."""
-    if preprocessing.mask_source != "threshold":
-        mask = _given_lungs(preprocessing, given, "This scan")
-    else:
-        volume.require_hu("Lung segmentation by threshold (mask_source)")
-        volume.require_spacing("Lung segmentation by threshold (mask_source)")
-        mask = segment_lungs(volume.array, volume.spacing)
-        if not mask.any():
-            raise InputError("No lungs were found in this scan: give a chest CT, or a lung mask from a file.")
-    if mask is not None and mask.shape != volume.shape:
-        raise InputError(f"The lung mask has shape {mask.shape}, the scan {volume.shape}: give a mask of this scan.")
-    return mask
-
-
-def _given_lungs(preprocessing: Preprocessing, given: NDArray[np.uint8] | None, what: str) -> NDArray[np.uint8] | None:
-    """The lung mask that came with the input, or None when none is wanted."""
-    source = preprocessing.mask_source
-    if source == "none":
-        return None
-    if source != "file" and not source.startswith("checkpoint:"):
-        raise UsageError(f"mask_source={source!r} does not fit here: use 'none', 'file' or 'checkpoint:<sha256>'.")
-    if given is None:
-        raise InputError(f"{what} comes without a lung mask, but mask_source={source!r} needs one.")
-    if not given.any():
-        raise InputError(f"{what} has an empty lung mask: no lungs to look at.")
-    return given
-
-
 def _finish(array: NDArray[Any], preprocessing: Preprocessing, masks: Mapping[str, NDArray[np.uint8] | None]) -> Arrays:
-    """Window, masking variant, fixed point; adds the channel axis in front."""
+    """Window, enhancement, masking variant, fixed point; adds the channel axis in front."""
     if preprocessing.window is None:
         unit = np.clip(array, 0.0, 1.0).astype(np.float32, copy=False)
     else:
         unit = window_hu(array, *preprocessing.window)
+    unit = _enhance(unit, preprocessing.enhancement)
     lungs = masks["lung_mask"]
     if preprocessing.masking != "original" and lungs is not None:
         unit[(lungs == 0) == (preprocessing.masking == "lungs")] = 0.0
@@ -259,44 +232,32 @@ def _finish(array: NDArray[Any], preprocessing: Preprocessing, masks: Mapping[st
     return prepared
 
 
-def _flat_stack(
+def _enhance(unit: NDArray[np.float32], name: Enhancement) -> NDArray[np.float32]:
+    """A published enhancement of (N, H, W) slices in [0, 1]."""
+    if name == "tone":
+        return tone_map(unit)
+    if name == "stochastic":
+        return stochastic_enhance(unit)
+    return unit
+
+
+def _stack(
     volume: Volume,
     preprocessing: Preprocessing,
     masks: Mapping[str, NDArray[np.uint8] | None],
     slice_label: NDArray[np.int64] | None,
 ) -> Arrays:
-    """A stack of slices of unknown spacing: in-plane size only, every slice is real."""
-    image, resized = _resize(volume.array, masks, preprocessing.size)
+    """Every slice of the scan at its in-plane size."""
+    image, resized = resize_slices(volume.array, masks, preprocessing.size)
     prepared = _finish(image, preprocessing, resized)
     if slice_label is not None:
         prepared["slice_label"] = slice_label.copy()
+    before, after = volume.shape[1:], image.shape[1:]
     prepared["slice_mask"] = np.ones(volume.shape[0], dtype=np.bool_)
-    prepared["spacing"] = np.full(3, np.nan, dtype=np.float32)
-    prepared["affine"] = volume.affine.copy()
+    in_plane = resize_spacing(volume.spacing[1:], before, after)
+    prepared["spacing"] = np.array([volume.spacing[0], *in_plane], dtype=np.float32)
+    prepared["affine"] = resize_affine(volume.affine, before, after)
     return prepared
-
-
-def _resize(
-    stack: NDArray[Any], masks: Mapping[str, NDArray[np.uint8] | None], size: int | None
-) -> tuple[NDArray[np.float32], dict[str, NDArray[np.uint8] | None]]:
-    """Resize (N, H, W) slices to a square: area averages downwards, bilinear upwards, masks by nearest centre."""
-    pixels = stack.astype(np.float32)
-    if size is None or pixels.shape[1:] == (size, size):
-        return pixels, dict(masks)
-    way = cv2.INTER_AREA if min(pixels.shape[1:]) >= size else cv2.INTER_LINEAR
-    image = np.stack([cv2.resize(plane, (size, size), interpolation=way) for plane in pixels])
-    resized = {
-        key: None
-        if mask is None
-        else np.stack([cv2.resize(plane, (size, size), interpolation=cv2.INTER_NEAREST_EXACT) for plane in mask])
-        for key, mask in masks.items()
-    }
-    return image, resized
-
-
-def _in_plane_spacing(spacing: Sequence[float], before: Sequence[int], after: Sequence[int]) -> NDArray[np.float32]:
-    """Spacing (height, width) after resizing from ``before`` to ``after`` pixels."""
-    return np.asarray(np.asarray(spacing) * np.asarray(before) / np.asarray(after), dtype=np.float32)
 
 
 def _nearest_slices(volume: Volume, grid: Volume) -> NDArray[np.int64]:

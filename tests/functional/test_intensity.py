@@ -1,8 +1,8 @@
-"""Windowing: closed form, both array kinds, bad windows."""
+"""Windowing and tone mapping: closed form, both array kinds, bad windows."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -10,7 +10,10 @@ import torch
 from numpy.typing import NDArray
 
 from covidct.errors import UsageError
-from covidct.functional import window_hu
+from covidct.functional import tone_map, window_hu
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def test_window_of_known_values() -> None:
@@ -40,3 +43,28 @@ def test_input_is_left_alone() -> None:
 def test_empty_window_is_refused(window: tuple[float, float]) -> None:
     with pytest.raises(UsageError, match="window"):
         window_hu(np.zeros(3), *window)
+
+
+# Equation 5 of the ResNeXt+ document, worked out by hand
+TONES = {0: 0.5, 1: 0.5866, 10: 0.8354, 50: 0.99142, 100: 0.99947, 255: 0.9999992}
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor])
+def test_tone_map_is_the_equation(kind: Callable[..., Any]) -> None:
+    grey = kind(np.array(list(TONES), dtype=np.float32) / 255)
+    np.testing.assert_allclose(np.asarray(tone_map(grey, rescale=False)), list(TONES.values()), atol=5e-5)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor])
+def test_tone_map_fills_the_unit_interval(kind: Callable[..., Any]) -> None:
+    unit = np.linspace(0, 1, 256, dtype=np.float32)
+    toned = np.asarray(tone_map(kind(unit)))
+    assert (toned[0], toned[-1]) == (0.0, pytest.approx(1.0, abs=1e-7))
+    assert (np.diff(toned) >= 0).all()
+    raw = np.asarray(tone_map(kind(unit), rescale=False), dtype=np.float64)
+    np.testing.assert_allclose(toned, (raw - 0.5) / (raw[-1] - 0.5), atol=1e-6)
+
+
+def test_tone_map_refuses_a_flat_curve() -> None:
+    with pytest.raises(UsageError, match="must be positive"):
+        tone_map(np.zeros(3), gamma=0.0)

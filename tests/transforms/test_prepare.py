@@ -9,6 +9,7 @@ import torch
 from scipy import ndimage
 
 from covidct.errors import InputError, UsageError
+from covidct.functional import lung_field, stochastic_enhance
 from covidct.preprocessing import Preprocessing
 from covidct.sample import check_sample
 from covidct.transforms import prepare_image, prepare_slices, prepare_volume, to_sample
@@ -119,6 +120,43 @@ def test_native_grid_without_a_size() -> None:
     assert prepared["slice_mask"].all()
 
 
+def test_slices_keep_the_depth_and_lie_where_they_lay() -> None:
+    prepared = cube(replace(CUBE, size=16, grid="slices"))
+    sample = to_sample(prepared, **IDENTITY)
+    check_sample(sample, "ct_volume")
+    assert sample["image"].shape == sample["lung_mask"].shape == (1, 24, 16, 16)
+    np.testing.assert_allclose(prepared["spacing"], [12.0, 32 * 8 / 16, 40 * 8 / 16])
+    np.testing.assert_array_equal(prepared["slice_label"], RAW.slice_label)
+    assert prepared["slice_mask"].all()
+    # the far corner of the last pixel is where it was: (w, h) + 1/2 pixel
+    before = VOLUME.affine @ [39.5, 31.5, 23, 1]
+    np.testing.assert_allclose(prepared["affine"] @ [15.5, 15.5, 23, 1], before)
+    np.testing.assert_allclose(prepared["affine"] @ [-0.5, -0.5, 0, 1], VOLUME.affine @ [-0.5, -0.5, 0, 1])
+
+
+def test_lung_field_is_made_at_native_resolution() -> None:
+    record = replace(CUBE, size=None, mask_source="lung_field")
+    found = prepare_volume(VOLUME, record)["lung_mask"][0]
+    np.testing.assert_array_equal(found, lung_field(VOLUME.array, VOLUME.spacing).mask)
+    assert set(np.unique(found)) == {0, 1}
+    empty = replace(VOLUME, array=np.zeros(VOLUME.shape, dtype=np.int16))
+    with pytest.raises(InputError, match="No lungs were found"):
+        prepare_volume(empty, record)
+
+
+def test_enhancement_comes_after_the_window_and_before_the_masking() -> None:
+    plain = cube(replace(CUBE, size=16, grid="slices"))
+    toned = cube(replace(CUBE, size=16, grid="slices", enhancement="tone", masking="lungs"))
+    grey = plain["image"] / 65535 * 255
+    curve = 1 / (1 + np.exp(-0.35 * grey ** (1 / 1.5)))
+    expected = (curve - 0.5) / (1 / (1 + np.exp(-0.35 * 255 ** (1 / 1.5))) - 0.5)
+    expected[plain["lung_mask"] == 0] = 0
+    np.testing.assert_allclose(toned["image"] / 65535, expected, atol=1e-4)
+    walked = prepare_volume(VOLUME, replace(CUBE, size=16, grid="slices", enhancement="stochastic", mask_source="none"))
+    one = stochastic_enhance(plain["image"][0, 5] / np.float32(65535))
+    np.testing.assert_allclose(walked["image"][0, 5] / 65535, one, atol=1e-4)
+
+
 def test_display_values_of_unknown_spacing_keep_their_depth() -> None:
     unit = Volume(np.random.default_rng(0).random((5, 20, 30), dtype=np.float32), unknown_affine(), intensity="unit")
     prepared = prepare_volume(unit, replace(CUBE, mask_source="none", window=None, size=16))
@@ -163,7 +201,6 @@ def test_hu_of_unknown_spacing_are_refused() -> None:
     ("change", "says"),
     [
         ({"kind": "cxr"}, "made for cxr"),
-        ({"enhancement": "magic"}, "'magic' is unknown"),
         ({"mask_source": "oracle"}, "'oracle' does not fit"),
         ({"window": None}, "needs a window"),
     ],

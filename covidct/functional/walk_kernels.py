@@ -1,0 +1,196 @@
+"""Compiled kernels of the stochastic enhancement: random walks and disc samples from a counter-based generator.
+
+Every random number is an integer hash of (seed, pixel, walk, step): no state, so that a result depends neither on the
+number of threads nor on the device; :mod:`covidct.functional.walk_tensors` draws the very same numbers with torch.
+Import this module at the first use only: numba costs a second; the machine code is then cached on disk.
+"""
+
+# ruff: noqa: ANN401 - numba infers the types
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+
+__all__ = ("disc_rows", "shared_walk_rows", "walk_rows")
+
+_jit = numba.njit(nogil=True, cache=True, fastmath=True, boundscheck=False)
+
+# "lowbias32" of C. Wellons' hash prospector (public domain): two multiplications, avalanche bias 0.17.
+_A, _B = np.uint32(0x7FEB352D), np.uint32(0x846CA68B)
+_GOLDEN = np.uint32(0x9E3779B9)  # 2^32 / golden ratio: spreads consecutive counters
+_S15, _S16 = np.uint32(15), np.uint32(16)
+_NEIGHBOUR = np.uint32(7)  # 3 bits a step, one of 8 neighbours
+_PLACE = np.uint32(4095)  # 12 bits a sample, one of 4096 places of the disc
+_STEPS_PER_HASH = 10
+
+
+@_jit
+def _mix(x: Any) -> Any:
+    # numba widens products of uint32 to uint64: each step is cut back to 32 bits
+    x = np.uint32(x ^ (x >> _S16))
+    x = np.uint32(x * _A)
+    x = np.uint32(x ^ (x >> _S15))
+    x = np.uint32(x * _B)
+    return np.uint32(x ^ (x >> _S16))
+
+
+@_jit
+def _walk(planes: Any, start: Any, state: Any, offsets: Any, steps: Any, literal: Any) -> Any:
+    """Sums of |x_0 - x_k|, of the gradient's variation, and of x_k along one walk."""
+    here, before = planes[start, 0], planes[start, 1]
+    away, variation, total = np.float32(0.0), np.float32(0.0), here
+    place = start  # unsigned: numba would test a signed index for being negative
+    for first in range(0, steps, _STEPS_PER_HASH):
+        bits = _mix(np.uint32(state + np.uint32(first // _STEPS_PER_HASH)))
+        for k in range(min(_STEPS_PER_HASH, steps - first)):
+            place = np.uint64(place + offsets[np.uint32(bits >> np.uint32(3 * k)) & _NEIGHBOUR])
+            value, strength = planes[place, 0], planes[place, 1]
+            away += abs(value - here)
+            variation += abs(strength - before)
+            total += value
+            if not literal:
+                before = strength
+    return away, variation, total
+
+
+@_jit
+def walk_rows(
+    planes: Any,
+    rows: Any,
+    offsets: Any,
+    seed: Any,
+    walks: Any,
+    steps: Any,
+    rates: Any,
+    literal: Any,
+    out: Any,
+) -> None:
+    """Base layer of some rows from walks of their own for every pixel.
+
+    Args:
+        planes: (P, 2) float32, grey value and gradient strength of the padded image, row by row.
+        rows: (first, last) row of the image.
+        offsets: (8,) uint64 steps to the neighbours in ``planes``, modulo 2^64.
+        seed: uint32.
+        walks: number of walks.
+        steps: of each walk; also the padding of ``planes``.
+        rates: (2,) float32 factors of the two sums in the exponent.
+        literal: whether the printed equations are followed.
+        out: (H, W) float32, written.
+    """
+    width = out.shape[1]
+    stride = width + 2 * steps
+    for row in range(rows[0], rows[1]):
+        for column in range(width):
+            start = np.uint64((row + steps) * stride + column + steps)
+            key = _mix(np.uint32(seed ^ _mix(np.uint32(row * width + column))))
+            weights, weighted = np.float32(0.0), np.float32(0.0)
+            for walk in range(walks):
+                state = _mix(np.uint32(key + np.uint32(walk) * _GOLDEN))
+                away, variation, total = _walk(planes, start, state, offsets, steps, literal)
+                weight = np.exp(-away * rates[0] - variation * rates[1])
+                weights += weight
+                weighted += weight * (planes[start, 0] if literal else total / np.float32(steps + 1))
+            out[row, column] = weighted / weights
+
+
+@_jit
+def shared_walk_rows(
+    planes: Any,
+    rows: Any,
+    offsets: Any,
+    seed: Any,
+    walks: Any,
+    steps: Any,
+    rates: Any,
+    literal: Any,
+    out: Any,
+) -> None:
+    """Base layer of some rows from walks that all pixels share; arguments of :func:`walk_rows`, planes (2, P)."""
+    width = out.shape[1]
+    stride = width + 2 * steps
+    key = _mix(np.uint32(seed ^ _mix(np.uint32(0))))
+    places = np.empty((walks, steps), np.int64)
+    for walk in range(walks):
+        state = _mix(np.uint32(key + np.uint32(walk) * _GOLDEN))
+        place = np.uint64(0)
+        for k in range(steps):
+            bits = _mix(np.uint32(state + np.uint32(k // _STEPS_PER_HASH)))
+            place = np.uint64(place + offsets[np.uint32(bits >> np.uint32(3 * (k % _STEPS_PER_HASH))) & _NEIGHBOUR])
+            places[walk, k] = np.int64(place)
+    sums = np.empty((6, width), np.float32)
+    away, variation, total, before, weights, weighted = sums
+    for row in range(rows[0], rows[1]):
+        start = (row + steps) * stride + steps
+        here, edge = planes[0, start : start + width], planes[1, start : start + width]
+        weights[:] = 0
+        weighted[:] = 0
+        for walk in range(walks):
+            away[:] = 0
+            variation[:] = 0
+            total[:] = here
+            before[:] = edge
+            for k in range(steps):
+                first = start + places[walk, k]
+                values, strengths = planes[0, first : first + width], planes[1, first : first + width]
+                for i in range(width):
+                    away[i] += abs(values[i] - here[i])
+                    variation[i] += abs(strengths[i] - before[i])
+                    total[i] += values[i]
+                    if not literal:
+                        before[i] = strengths[i]
+            for i in range(width):
+                weight = np.exp(-away[i] * rates[0] - variation[i] * rates[1])
+                weights[i] += weight
+                weighted[i] += weight * (here[i] if literal else total[i] / np.float32(steps + 1))
+        for i in range(width):
+            out[row, i] = weighted[i] / weights[i]
+
+
+@_jit
+def disc_rows(
+    values: Any,
+    rows: Any,
+    pad: Any,
+    offsets: Any,
+    seed: Any,
+    rounds: Any,
+    samples: Any,
+    out: Any,
+) -> None:
+    """Mean place of each pixel between the darkest and the brightest of random samples around it.
+
+    Args:
+        values: (P,) float32, the padded image, row by row.
+        rows: (first, last) row of the image.
+        pad: padding of ``values``.
+        offsets: (4096,) uint64 places of the disc in ``values``, modulo 2^64.
+        seed: uint32.
+        rounds: how many pairs of envelopes are averaged.
+        samples: drawn for each round, an even number.
+        out: (H, W) float32 in [0, 1], written.
+    """
+    width = out.shape[1]
+    stride = width + 2 * pad
+    pairs = samples // 2
+    for row in range(rows[0], rows[1]):
+        for column in range(width):
+            start = np.uint64((row + pad) * stride + column + pad)
+            here = values[start]
+            key = _mix(np.uint32(seed ^ _mix(np.uint32(row * width + column))))
+            place = np.float32(0.0)
+            for number in range(rounds):
+                low = high = here
+                state = np.uint32(key + np.uint32(number * pairs) * _GOLDEN)
+                for _ in range(pairs):
+                    bits = _mix(state)
+                    state = np.uint32(state + _GOLDEN)
+                    one = values[np.uint64(start + offsets[bits & _PLACE])]
+                    two = values[np.uint64(start + offsets[np.uint32(bits >> np.uint32(12)) & _PLACE])]
+                    low = min(low, min(one, two))
+                    high = max(high, max(one, two))
+                place += (here - low) / (high - low) if high > low else np.float32(0.5)
+            out[row, column] = place / np.float32(rounds)
