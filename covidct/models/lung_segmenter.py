@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from covidct.errors import CheckpointError, UsageError
-from covidct.functional import keep_lungs, labels_from_logits
+from covidct.functional import keep_lungs, labels_from_logits, sliding_window_labels
 from covidct.models.unet3d import UNet3d
 from covidct.preprocessing import Preprocessing
 from covidct.transforms import prepare_volume
@@ -42,8 +42,9 @@ class LungSegmenter:
     """A trained lung network, applied to scans by the path it was trained with.
 
     The scan is prepared as in the training (isotropic cube, window), the network's logits are interpolated linearly to
-    the scan's own grid, and of the labels there the largest part of each lung is kept and its holes are filled. A
-    network that was trained on the native grid goes over the scan in windows instead.
+    the scan's own grid, and of the labels there the largest part of each lung is kept and its holes are filled
+    (:func:`covidct.functional.keep_lungs`). A network that was trained on the native grid goes over the scan in windows
+    instead.
 
     Attributes:
         network: in evaluation mode, on the device.
@@ -56,6 +57,9 @@ class LungSegmenter:
         preprocessing: of the training.
         sha256: of the file that the network is from.
         device: a torch device.
+        window_size: volumes with more voxels along an axis are seen window by window of this many voxels, as by
+            ``UNet3dTask``; 128 is the size of its training.
+        overlap: of the windows, see :func:`covidct.functional.sliding_window_labels`.
 
     Raises:
         UsageError: when the pre-processing is not that of a lung network.
@@ -68,6 +72,8 @@ class LungSegmenter:
         *,
         sha256: str = "",
         device: str | torch.device = "cpu",
+        window_size: int = 128,
+        overlap: float = 0.25,
     ) -> None:
         """Take the network over: it is put into evaluation mode on the device."""
         if preprocessing.kind != "ct_volume" or preprocessing.window is None or preprocessing.masking != "original":
@@ -80,6 +86,7 @@ class LungSegmenter:
         self.preprocessing = preprocessing
         self.sha256 = sha256
         self.device = torch.device(device)
+        self.window_size, self.overlap = window_size, overlap
         self._record = replace(preprocessing, mask_source="none")
 
     @classmethod
@@ -96,9 +103,11 @@ class LungSegmenter:
         name = Path(path).name
         checkpoint = load_checkpoint(path)
         preprocessing = _preprocessing(checkpoint[RECORD_KEY], name)
-        network = _network(checkpoint["hyper_parameters"], checkpoint["state_dict"], name)
+        parameters = checkpoint["hyper_parameters"]
+        network = _network(parameters, checkpoint["state_dict"], name)
+        windows = {key: parameters[key] for key in ("window_size", "overlap") if key in parameters}
         try:
-            return cls(network, preprocessing, sha256=sha256_file(path), device=device)
+            return cls(network, preprocessing, sha256=sha256_file(path), device=device, **windows)
         except UsageError as error:
             raise CheckpointError(f"{name} cannot find lungs: {error}") from error
 
@@ -123,17 +132,37 @@ class LungSegmenter:
         volume.require_hu("Lung segmentation")
         volume.require_spacing("Lung segmentation")
         prepared = prepare_volume(volume, self._record)
-        logits = self._logits(torch.from_numpy(to_unit(prepared["image"]))[None])
-        mask = labels_from_logits(logits, affine=prepared["affine"], target_affine=volume.affine, shape=volume.shape)
+        image = torch.from_numpy(to_unit(prepared["image"]))[None]
+        if self.preprocessing.size is None:
+            mask = self._labels(image)
+        else:
+            logits = self._logits(image)
+            mask = labels_from_logits(
+                logits, affine=prepared["affine"], target_affine=volume.affine, shape=volume.shape
+            )
         mask = keep_lungs(mask)
         if np.count_nonzero(mask) * float(np.prod(volume.spacing)) < _LEAST_LUNGS_MM3:
             mask[:] = 0
         return mask
 
+    def _labels(self, image: Tensor) -> NDArray[np.uint8]:
+        """Labels (D, H, W) of an image (1, 1, D, H, W), window by window; never its whole logits."""
+        labels = sliding_window_labels(self._run, image, window=self.window_size, overlap=self.overlap)
+        return np.asarray(labels[0, 0].numpy())
+
     def _logits(self, image: Tensor) -> NDArray[np.float32]:
-        """Logits (3, D, H, W) of an image (1, 1, D, H, W)."""
+        """Logits (3, D, H, W) of an image (1, 1, D, H, W); of one that is seen in windows, its labels as 0 and 1."""
+        if max(image.shape[2:]) <= self.window_size:
+            return np.asarray(self._run(image)[0].numpy())
+        labels = self._labels(image)
+        classes = np.arange(len(_CLASSES), dtype=np.uint8)
+        return np.asarray(labels == classes[:, None, None, None], dtype=np.float32)
+
+    def _run(self, image: Tensor) -> Tensor:
+        """Logits of the network in float32 on the CPU."""
         with torch.inference_mode():
-            return np.asarray(self.network(image.to(self.device))[0].float().cpu().numpy())
+            logits: Tensor = self.network(image.to(self.device))
+        return logits.float().cpu()
 
 
 def _preprocessing(record: Mapping[str, Any], file: str) -> Preprocessing:
@@ -160,9 +189,9 @@ def _network(parameters: Mapping[str, Any], state: Mapping[str, Tensor], file: s
         raise CheckpointError(f"The hyper-parameters in {file} are damaged ({error}): train again.") from error
     weights = {name.removeprefix(_PREFIX): value for name, value in state.items() if name.startswith(_PREFIX)}
     load_state(network, weights, source=file, error=CheckpointError)
-    if network.head.out_channels != len(_CLASSES):
+    if network.num_classes != len(_CLASSES):
         raise CheckpointError(
-            f"The network in {file} has {network.head.out_channels} classes, a lung network has {', '.join(_CLASSES)}: "
+            f"The network in {file} has {network.num_classes} classes, a lung network has {', '.join(_CLASSES)}: "
             "give a checkpoint of one."
         )
     return network

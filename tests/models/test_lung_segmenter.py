@@ -71,6 +71,18 @@ def test_the_way_the_patient_lies_changes_nothing(segmenter: LungSegmenter) -> N
     np.testing.assert_array_equal(segmenter(volume), segmenter(replace(volume, affine=turned)))
 
 
+@pytest.mark.parametrize(("size", "window", "least"), [(None, 16, 1.0), (None, 64, 1.0), (32, 16, 0.9)])
+def test_scans_beyond_the_windows_of_the_network(path: Path, size: int | None, window: int, least: float) -> None:
+    """The network looks at one voxel, so windows change nothing; the lungs are one part each."""
+    record = replace(RECORD, size=size)
+    parameters = {**PARAMETERS, "window_size": window, "overlap": 0.25}
+    path = write_lung_checkpoint(path.parent / "windows.ckpt", record=record, hyper_parameters=parameters)
+    volume, wanted = two_tone((30, 36, 32))
+    found = LungSegmenter.from_checkpoint(path)(volume)
+    assert dice(found, wanted, 1) >= least
+    assert dice(found, wanted, 2) >= least
+
+
 def test_islands_go_and_holes_are_filled(path: Path) -> None:
     path = write_lung_checkpoint(path.parent / "finest.ckpt", record=replace(RECORD, size=32))
     segmenter = LungSegmenter.from_checkpoint(path)
