@@ -1,26 +1,34 @@
 from .base import BaseDataset as BaseDataset
 from .base import Raw as Raw
 from .base import Record as Record
+from .covid19_ct_seg import COVID19CTSeg as COVID19CTSeg
+from .luna16 import LUNA16 as LUNA16
 from .manifest import ManifestCXR as ManifestCXR
 from .manifest import ManifestSlices as ManifestSlices
 from .manifest import ManifestVolumes as ManifestVolumes
 from .phantom import PhantomCTSlices as PhantomCTSlices
 from .phantom import PhantomCTVolumes as PhantomCTVolumes
 from .phantom import PhantomCXR as PhantomCXR
+from .phantom_lungs import PhantomLungs as PhantomLungs
 from .splits import assign_folds as assign_folds
 from .splits import assign_splits as assign_splits
 from .splits import check_no_overlap as check_no_overlap
+from .tianchi_lung import TianchiLung as TianchiLung
 
 __all__ = (
     "BaseDataset",
+    "COVID19CTSeg",
+    "LUNA16",
     "ManifestCXR",
     "ManifestSlices",
     "ManifestVolumes",
     "PhantomCTSlices",
     "PhantomCTVolumes",
     "PhantomCXR",
+    "PhantomLungs",
     "Raw",
     "Record",
+    "TianchiLung",
     "assign_folds",
     "assign_splits",
     "check_no_overlap",
