@@ -19,12 +19,13 @@ from covidct.phantom.outline import (
     index_of,
     spine_y,
 )
-from covidct.phantom.patient import Patient
 from covidct.phantom.tubes import Tubes
 from covidct.phantom.vessels import grow_tree
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from covidct.phantom.patient import Patient
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class Thorax:
         patient: body measures.
         outline: surfaces of lungs and chest wall.
         hearts: ventricles and atria.
-        soft: vessels, oesophagus, cartilage and discs outside the lungs.
+        great_vessels: vessels outside the lungs, and the oesophagus.
+        soft: the great vessels, cartilage and discs.
         bone: all bones.
         lung_vessels: arteries and veins of the lungs.
         airway: trachea and main bronchi, outer radius.
@@ -45,6 +47,7 @@ class Thorax:
     patient: Patient
     outline: Outline
     hearts: tuple[Ellipsoid, ...]
+    great_vessels: Tubes
     soft: Tubes
     bone: Tubes
     lung_vessels: Tubes
@@ -64,12 +67,11 @@ def lung_depth(outline: Outline, points: NDArray[np.float64]) -> tuple[NDArray[n
     return np.minimum(np.minimum(wall, middle), np.minimum(below, above)), side
 
 
-def build_thorax(rng: np.random.Generator, *, arms_up: bool = True) -> Thorax:
-    """Draw a patient and build the anatomy."""
-    patient = Patient.draw(rng, arms_up=arms_up)
+def build_thorax(rng: np.random.Generator, patient: Patient) -> Thorax:
+    """Build the anatomy of a patient; ``rng`` grows the trees of the lungs."""
     hearts = _hearts(patient)
-    soft, airway = _great_vessels(patient), _central_airways(patient)
-    outline = build_outline(patient, Tubes.join([soft, airway]), list(hearts))
+    great, airway = _great_vessels(patient), _central_airways(patient)
+    outline = build_outline(patient, Tubes.join([great, airway]), list(hearts))
     rib_bone, cartilage = skeleton.ribs(patient, outline.cavity)
     spine, discs = skeleton.spine(patient)
     bone = [rib_bone, spine, skeleton.front(patient, outline.cavity), skeleton.shoulders(patient, outline.cavity)]
@@ -78,7 +80,8 @@ def build_thorax(rng: np.random.Generator, *, arms_up: bool = True) -> Thorax:
         patient=patient,
         outline=outline,
         hearts=hearts,
-        soft=Tubes.join([soft, cartilage, discs]),
+        great_vessels=great,
+        soft=Tubes.join([great, cartilage, discs]),
         bone=Tubes.join(bone),
         lung_vessels=vessels,
         airway=airway,

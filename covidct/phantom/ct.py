@@ -14,6 +14,7 @@ from covidct.phantom.anatomy import build_thorax
 from covidct.phantom.grid import Grid, NoiseCube
 from covidct.phantom.lesions import draw_lesions
 from covidct.phantom.noise import KernelNoise
+from covidct.phantom.patient import Patient
 from covidct.phantom.render import Renderer
 from covidct.volume import Volume
 
@@ -72,7 +73,7 @@ def renderer(seed: int, diagnosis: str, grid: Grid, *, arms_up: bool = True) -> 
         raise UsageError(f"diagnosis={diagnosis!r} is unknown: use one of {', '.join(CLASSES)}.")
     body, texture, disease = (np.random.default_rng([int(seed), part]) for part in range(3))
     cube = NoiseCube(texture)
-    thorax = build_thorax(body, arms_up=arms_up)
+    thorax = build_thorax(body, Patient.draw(body, arms_up=arms_up))
     return Renderer(thorax, draw_lesions(disease, thorax, diagnosis, cube), grid, cube, bed=arms_up)
 
 

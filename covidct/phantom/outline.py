@@ -186,7 +186,7 @@ def _middle(patient: Patient, tubes: Tubes, hearts: list[Ellipsoid]) -> Floats:
     vertebra = spine_y(LINE, patient)[:, None]
     sideways = spine_x(LINE, patient)[:, None]
     up = np.clip((z - patient.arch) / 40, 0, 1)
-    base = 5.0 + 14 * up * np.exp(-(((y - vertebra + 45) / 32) ** 2))
+    base = patient.junction + 14 * up * np.exp(-(((y - vertebra + 45) / 32) ** 2))
     body = 19.5 * np.sqrt(np.clip(1 - ((y - vertebra) / 19) ** 2, 0, 1))
     arch = 24.0 * np.clip((y - vertebra - 2) / 14, 0, 1) + 1.2 * np.clip(y - vertebra - 14, 0, 40)
     sides = []

@@ -25,6 +25,7 @@ class Patient:
     carina: float  # height of the carina
     kyphosis: float  # how far the upper spine bends back
     scoliosis: float  # sideways swing of the spine
+    junction: float  # half width of the mediastinum where the lungs come closest
     lung_hu: float  # mean density of the parenchyma
     gravity_hu: float  # how much denser the lung is at the back than at the front
     rib_slope: float  # how far a rib falls on its way to the front
@@ -33,12 +34,12 @@ class Patient:
     arms_up: bool  # as in CT; down for an X-ray
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, *, arms_up: bool = True) -> Patient:
-        """Draw one patient; the posture does not change the other measures."""
+    def draw(cls, rng: np.random.Generator, *, arms_up: bool = True, variety: float = 1.0) -> Patient:
+        """Draw one patient; the posture does not change the other measures, ``variety`` scales how far they spread."""
 
         def near(mean: float, spread: float) -> float:
             """A normal draw cut at two spreads: plausible for every seed."""
-            return float(mean + spread * np.clip(rng.standard_normal(), -2, 2))
+            return float(mean + variety * spread * np.clip(rng.standard_normal(), -2, 2))
 
         size = near(1.0, 0.04)
         breath = near(0.0, 1.0)
@@ -58,6 +59,7 @@ class Patient:
             carina=arch - near(22.0, 2.0),
             kyphosis=near(20.0, 6.0),
             scoliosis=near(0.0, 3.0),
+            junction=5.0,
             lung_hu=near(-850.0, 12.0) - 8.0 * breath,
             gravity_hu=near(55.0, 15.0),
             rib_slope=near(75.0, 8.0),

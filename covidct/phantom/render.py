@@ -44,6 +44,21 @@ class Slab:
     lesion: NDArray[np.uint8]
 
 
+@dataclass(frozen=True)
+class Extras:
+    """What a scan shows beyond the standard patient; in body coordinates.
+
+    Attributes:
+        contrast_hu: HU that a contrast agent adds to the blood.
+        gas: bubbles in bowel and stomach, seen where they lie below the diaphragm.
+        masses: solids in the lungs, cut at the lung surface, with their HU.
+    """
+
+    contrast_hu: float = 0.0
+    gas: tuple[Ellipsoid, ...] = ()
+    masses: tuple[tuple[Ellipsoid, float], ...] = ()
+
+
 def _mix(hu: Floats, share: Floats | None, value: Floats | np.float32 | float) -> None:
     """Replace a share of each voxel by a tissue of ``value``, in place."""
     if share is not None:
@@ -53,9 +68,18 @@ def _mix(hu: Floats, share: Floats | None, value: Floats | np.float32 | float) -
 class Renderer:
     """Renders one thorax with its lesions on one grid."""
 
-    def __init__(self, thorax: Thorax, lesions: Lesions, grid: Grid, cube: NoiseCube, *, bed: bool = False) -> None:
+    def __init__(
+        self,
+        thorax: Thorax,
+        lesions: Lesions,
+        grid: Grid,
+        cube: NoiseCube,
+        *,
+        bed: bool = False,
+        extras: Extras | None = None,
+    ) -> None:
         """Prepare coordinates and tubes; ``bed`` adds the scanner's table below the back."""
-        self._bed = bed
+        self._bed, self._extras = bed, extras or Extras()
         self._thorax, self._lesions, self._grid, self._cube = thorax, lesions, grid, cube
         self._space = space = Space(thorax, grid)
 
@@ -63,6 +87,7 @@ class Renderer:
             return TubePaint(tubes.moved(space.rotation, space.shift), grid)
 
         self._soft = paint(thorax.soft)
+        self._great = paint(thorax.great_vessels) if self._extras.contrast_hu else None
         self._bone, self._marrow = paint(thorax.bone), paint(thorax.bone.shrunk(1.3))
         self._bronchogram = None if lesions.bronchogram is None else paint(lesions.bronchogram)
         self._vessels = paint(thorax.lung_vessels)
@@ -86,9 +111,15 @@ class Renderer:
         abdomen = np.minimum(cavity[1], 1 - floor[1])
         if abdomen.any():
             _mix(hu, abdomen, self._abdomen(where, floor[0], streaks))
+            covered = np.minimum(abdomen, soft_step(-floor[0] - 4, space.edge))  # by diaphragm and bowel wall
+            for bubble in self._extras.gas:
+                _solid(hu, space, where, bubble, AIR, covered)
+        agent = self._extras.contrast_hu
         for heart in self._thorax.hearts:
-            _solid(hu, space, where, heart, HEART, np.minimum(cavity[1], floor[1]))
+            _solid(hu, space, where, heart, HEART + 0.8 * agent, np.minimum(cavity[1], floor[1]))
         _mix(hu, self._soft.share(where), BLOOD)
+        if self._great is not None:
+            _mix(hu, self._great.share(where), BLOOD + agent)
         lungs = space.lungs(where, cavity, floor)
         share = lungs.share
         if self._lesions.effusion:
@@ -101,8 +132,10 @@ class Renderer:
             found = sample_lesions(self._lesions, axes)
             if found is not None:
                 lesion = _consolidate(parenchyma, found, mask)
+            for mass, value in self._extras.masses:
+                _solid(parenchyma, space, where, mass, value, np.float32(1))
             _mix(hu, share, parenchyma)
-        _mix(hu, self._vessels.share(where), BLOOD)
+        _mix(hu, self._vessels.share(where), BLOOD + agent)
         _mix(hu, self._airway.share(where), 35.0)
         _mix(hu, self._lumen.share(where), AIR)
         if self._bronchogram is not None and found is not None:
@@ -180,7 +213,7 @@ class Renderer:
         return rest
 
 
-def _solid(hu: Floats, space: Space, where: slice, body: Ellipsoid, value: float, limit: Floats) -> None:
+def _solid(hu: Floats, space: Space, where: slice, body: Ellipsoid, value: float, limit: Floats | np.float32) -> None:
     """Paint an ellipsoid, limited to a region."""
     reach = 1 / np.sqrt(np.linalg.eigvalsh(body.form)[0])
     z = space.z[where]
