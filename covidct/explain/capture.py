@@ -6,13 +6,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from covidct.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from torch import Tensor, nn
+    from torch import Tensor
 
 __all__ = ("FeatureTape", "recording")
 
@@ -92,10 +93,13 @@ def recording(network: nn.Module, layer: str) -> Iterator[FeatureTape]:
         ) from error
     tape = FeatureTape(layer)
     modes = [(part, part.training) for part in network.modules()]
+    recurrent = [(part, part.dropout) for part in network.modules() if isinstance(part, nn.RNNBase)]
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     handle = module.register_forward_hook(tape.keep)
     try:
         network.eval()
+        for layers, _ in recurrent:  # cuDNN differentiates them in training mode only; without dropout it is the same
+            layers.training, layers.dropout = True, 0.0
         for parameter in trained:
             parameter.requires_grad_(False)
         with torch.inference_mode(mode=False), torch.enable_grad():
@@ -106,3 +110,5 @@ def recording(network: nn.Module, layer: str) -> Iterator[FeatureTape]:
             parameter.requires_grad_()
         for part, mode in modes:
             part.training = mode
+        for layers, dropout in recurrent:
+            layers.dropout = dropout
