@@ -9,6 +9,7 @@ from .lung_parts import keep_lungs as keep_lungs
 from .lungs import segment_lungs as segment_lungs
 from .pooling import mask_weighted_gap as mask_weighted_gap
 from .pooling import mask_weights as mask_weights
+from .sliding_window import sliding_window_labels as sliding_window_labels
 from .stochastic import gradient_strength as gradient_strength
 from .stochastic import stochastic_enhance as stochastic_enhance
 
@@ -23,6 +24,7 @@ __all__ = (
     "mask_weights",
     "resample_mask",
     "segment_lungs",
+    "sliding_window_labels",
     "stochastic_enhance",
     "tone_map",
     "window_hu",

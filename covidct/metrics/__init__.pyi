@@ -1,9 +1,23 @@
 from .case import CaseMetrics as CaseMetrics
 from .case import Cases as Cases
+from .comparison import PairedComparison as PairedComparison
+from .comparison import PairedTest as PairedTest
+from .comparison import compare_predictions as compare_predictions
 from .curves import CalibrationBin as CalibrationBin
 from .curves import RocCurve as RocCurve
 from .estimates import Estimate as Estimate
 from .estimates import TriageReport as TriageReport
+from .paired import McNemar as McNemar
+from .paired import auroc_difference as auroc_difference
+from .paired import mcnemar as mcnemar
+from .segmentation import SEGMENTATION_SCORES as SEGMENTATION_SCORES
+from .segmentation import SegmentationMetrics as SegmentationMetrics
+from .segmentation import segmentation_scores as segmentation_scores
+from .slice_metrics import SliceMetrics as SliceMetrics
+from .slices import SliceReport as SliceReport
+from .slices import VolumeSlices as VolumeSlices
+from .slices import slice_decisions as slice_decisions
+from .slices import slice_report as slice_report
 from .triage import report_from_confusion as report_from_confusion
 from .triage import triage_report as triage_report
 
@@ -12,8 +26,22 @@ __all__ = (
     "CaseMetrics",
     "Cases",
     "Estimate",
+    "McNemar",
+    "PairedComparison",
+    "PairedTest",
     "RocCurve",
+    "SEGMENTATION_SCORES",
+    "SegmentationMetrics",
+    "SliceMetrics",
+    "SliceReport",
     "TriageReport",
+    "VolumeSlices",
+    "auroc_difference",
+    "compare_predictions",
+    "mcnemar",
     "report_from_confusion",
+    "segmentation_scores",
+    "slice_decisions",
+    "slice_report",
     "triage_report",
 )

@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
-from torchmetrics.utilities.distributed import gather_all_tensors
 
 from covidct.errors import UsageError
 from covidct.metrics import scores
+from covidct.metrics.gathering import CollectedCases
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor
-    from torch.distributed import ProcessGroup
 
 __all__ = ("CaseMetrics", "Cases")
 
 _LOGGER = logging.getLogger(__name__)
-_DTYPES = {"scan": torch.int64, "subject": torch.int64, "target": torch.int64, "prob": torch.float32}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +41,10 @@ class Cases:
     target: NDArray[np.int64]
 
 
-class CaseMetrics(Metric):
+class CaseMetrics(CollectedCases):
     """Collects one prediction per case and scores the set at the end of the epoch.
 
-    A distributed sampler hands some cases to two processes to even the load, so cases are keyed by ``scan``: of equal
-    keys the first is kept. A process that saw no case takes part in the gathering like the others.
+    Of equal ``scan`` keys the first is kept, over all processes; see :class:`CollectedCases`.
 
     ``compute`` gives scalars named ``accuracy``, ``calibration_error``, ``auroc`` and ``auprc`` (macro over the
     classes, one-vs-rest), ``auroc_<last>`` and ``auprc_<last>`` (the last class: COVID-19 in the canonical order),
@@ -60,9 +55,6 @@ class CaseMetrics(Metric):
         class_names: C names, index = label.
     """
 
-    is_differentiable = False
-    higher_is_better = None
-    full_state_update = False
     scan: list[Tensor]
     subject: list[Tensor]
     prob: list[Tensor]
@@ -70,12 +62,11 @@ class CaseMetrics(Metric):
 
     def __init__(self, class_names: Sequence[str]) -> None:
         """Set up empty states."""
-        super().__init__()
+        key = (torch.int64, ())
+        super().__init__({"scan": key, "subject": key, "target": key, "prob": (torch.float32, (len(class_names),))})
         self.class_names = tuple(class_names)
         if len(self.class_names) < 2:
             raise UsageError(f"CaseMetrics needs at least two classes, {list(self.class_names)} has fewer.")
-        for name in _DTYPES:
-            self.add_state(name, [], dist_reduce_fx="cat")
 
     def update(self, prob: Tensor, target: Tensor, *, scan: Tensor, subject: Tensor) -> None:
         """Add a batch.
@@ -90,12 +81,11 @@ class CaseMetrics(Metric):
             UsageError: when the shapes do not fit.
         """
         batch = {"scan": scan, "subject": subject, "target": target, "prob": prob}
-        shapes = {name: (len(prob),) for name in _DTYPES} | {"prob": (len(prob), len(self.class_names))}
+        shapes = {name: (len(prob), *row) for name, (_, row) in self.columns.items()}
         wrong = {name: tuple(value.shape) for name, value in batch.items() if tuple(value.shape) != shapes[name]}
         if wrong:
             raise UsageError(f"CaseMetrics got {wrong}, it needs {shapes}.")
-        for name, value in batch.items():
-            getattr(self, name).append(value.detach().to(_DTYPES[name]))
+        self.append(batch)
 
     def compute(self) -> dict[str, Tensor]:
         """Scalar float32 tensors by name; NaN where a score is not defined, no case was seen, or the network gave NaN.
@@ -118,25 +108,7 @@ class CaseMetrics(Metric):
 
     def cases(self) -> Cases:
         """The cases of this process, or of all processes while synchronised, each once."""
-        arrays = {name: self._joined(name).cpu().numpy() for name in _DTYPES}
-        _, first = np.unique(arrays["scan"], return_index=True)
-        return Cases(**{name: array[first] for name, array in arrays.items()})
-
-    def _joined(self, name: str) -> Tensor:
-        """One tensor of a state, of the right form even when it is empty."""
-        state: list[Tensor] | Tensor = getattr(self, name)
-        if isinstance(state, list) and not state:
-            width = (len(self.class_names),) if name == "prob" else ()
-            return torch.empty((0, *width), dtype=_DTYPES[name], device=self.device)
-        return dim_zero_cat(state)
-
-    def _sync_dist(
-        self, dist_sync_fn: Callable[..., Any] = gather_all_tensors, process_group: ProcessGroup | None = None
-    ) -> None:
-        """Give empty states their dtype and rank first: torchmetrics fills in (0,) float32, which does not gather."""
-        for name in _DTYPES:
-            setattr(self, name, [self._joined(name)])
-        super()._sync_dist(dist_sync_fn, process_group)
+        return Cases(**self.rows())
 
 
 def _score(prob: NDArray[np.float64], target: NDArray[np.int64], names: tuple[str, ...]) -> dict[str, float]:

@@ -37,6 +37,7 @@ class BaseTask(pl.LightningModule, ABC):
     Attributes:
         inputs: batch keys that the network takes, in the order of its arguments.
         kind: which column of :mod:`covidct.sample` the batches follow.
+        target: batch key that the loss needs beside the inputs.
         model: the network.
         preprocessing: what the network was trained on; None until a data module or a checkpoint tells.
 
@@ -47,6 +48,7 @@ class BaseTask(pl.LightningModule, ABC):
 
     inputs: ClassVar[tuple[str, ...]]
     kind: ClassVar[Kind]
+    target: ClassVar[str] = "label"
 
     def __init__(
         self, *, optimizer: OptimizerCallable | None = None, lr_scheduler: LRSchedulerCallable | None = None
@@ -123,10 +125,26 @@ class BaseTask(pl.LightningModule, ABC):
         self._batch_checked = False
         asked = getattr(getattr(self.trainer, "datamodule", None), "preprocessing", None)
         if asked is not None:
-            if self.preprocessing is not None:
-                self.preprocessing.require_same(asked, what="the data module")
-            self._require_classes(asked)
-            self.preprocessing = asked
+            own = self.own_preprocessing(asked)
+            self._require_classes(own)
+            self.require_preprocessing(asked)
+            self.preprocessing = self.preprocessing or own
+
+    def own_preprocessing(self, asked: Preprocessing) -> Preprocessing:
+        """A data module's pre-processing as the task sees it: as it is, unless a kind of task is free of a field."""
+        return asked
+
+    def require_preprocessing(self, asked: Preprocessing) -> None:
+        """Refuse a data module that prepares scans otherwise than the network was trained.
+
+        Args:
+            asked: the data module's pre-processing.
+
+        Raises:
+            UsageError: names every field that differs.
+        """
+        if self.preprocessing is not None:
+            self.preprocessing.require_same(self.own_preprocessing(asked), what="the data module")
 
     def on_fit_start(self) -> None:
         """Begin a fresh training; a resumed one has its weights by now, which Lightning does not yet know in ``setup``.
@@ -143,14 +161,14 @@ class BaseTask(pl.LightningModule, ABC):
 
         Args:
             batch: what the loader gives.
-            label: whether the key ``label`` is needed.
+            label: whether the key :attr:`target` is needed.
 
         Raises:
             BatchError: names the key and the fault.
         """
         if self._batch_checked:
             return
-        needed = [key for key in self.inputs if key != "slice_mask"] + ["label"] * label
+        needed = [key for key in self.inputs if key != "slice_mask"] + [self.target] * label
         check_batch(batch, self.kind, needed)
         self._batch_checked = True
 
@@ -181,10 +199,10 @@ class BaseTask(pl.LightningModule, ABC):
         if kept is None:  # trained with plain loaders
             return
         stored = Preprocessing.from_dict(kept)
-        if self.preprocessing is not None:
-            stored.require_same(self.preprocessing, what="the data module")
         self._require_classes(stored)
-        self.preprocessing = stored
+        asked, self.preprocessing = self.preprocessing, stored
+        if asked is not None:
+            self.require_preprocessing(asked)
 
     def _require_classes(self, preprocessing: Preprocessing) -> None:
         """Refuse a class list that the network has no outputs for."""

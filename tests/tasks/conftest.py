@@ -12,6 +12,7 @@ import torch
 
 from covidct import tasks
 from covidct.tasks import BaseTask
+from tests.fakes.lungs import TinyLungsDataModule, lungs_batch
 from tests.fakes.volumes import TinyVolumesDataModule, tiny_batch
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Case:
 
 CASES: dict[str, Case] = {
     "MaskedGAPResNetTask": Case("masked_gap_resnet", {"backbone": "resnet18", "slice_size": 48}),
+    "UNet3dTask": Case("unet3d", {"channels": [4, 8]}, lungs_batch, TinyLungsDataModule),
 }
 """One line per task; a task of ``covidct.tasks`` without a line fails the conformance tests."""
 

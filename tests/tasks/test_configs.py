@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,16 @@ SMALL: dict[str, list[str]] = {
         "--data.init_args.dataset.init_args.num_subjects=12",
         "--data.init_args.dataset.init_args.shape=[16,32,32]",
         "--data.init_args.dataset.init_args.classes=covid_vs_rest",
+        "--data.init_args.val_fraction=0.25",
+        "--data.init_args.test_fraction=0.25",
+    ],
+    "unet3d": [
+        "--model.init_args.channels=[4,8]",
+        "--data.init_args.size=16",
+        "--data.init_args.num_workers=0",
+        "--data.init_args.dataset=covidct.datasets.PhantomCTVolumes",
+        "--data.init_args.dataset.init_args.num_subjects=12",
+        "--data.init_args.dataset.init_args.shape=[16,32,32]",
         "--data.init_args.val_fraction=0.25",
         "--data.init_args.test_fraction=0.25",
     ],
@@ -84,4 +95,6 @@ def test_small_variant_fits_and_tests(cli: LightningCLI) -> None:
     cli.trainer.fit(cli.model, datamodule=cli.datamodule)
     cli.trainer.test(cli.model, datamodule=cli.datamodule, verbose=False)
     assert isinstance(cli.model, BaseTask)
-    assert cli.model.preprocessing == cli.datamodule.preprocessing
+    asked = cli.datamodule.preprocessing
+    assert cli.model.preprocessing == cli.model.own_preprocessing(asked)
+    assert asked == replace(cli.model.preprocessing, classes=asked.classes)

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import pickle
 import socket
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -14,12 +15,13 @@ import pytest
 import pytorch_lightning as pl
 import torch
 import yaml
+from torch.nn.modules.batchnorm import _BatchNorm
 
 import covidct
 from covidct import tasks
 from covidct.errors import BatchError, CovidctError
 from covidct.sample import check_batch
-from covidct.tasks import BaseTask, load_task
+from covidct.tasks import BaseTask, SegmentationTask, load_task
 from covidct.weights import RECORD_KEY
 
 if TYPE_CHECKING:
@@ -40,12 +42,12 @@ def loss_of(task: BaseTask, batch: Any) -> torch.Tensor:  # noqa: ANN401
     return torch.as_tensor(task.training_step(batch, 0))
 
 
-def probabilities(task: BaseTask, batch: Any) -> torch.Tensor:  # noqa: ANN401
-    """Probabilities of a task in evaluation mode."""
+def outputs(task: BaseTask, batch: Any) -> torch.Tensor:  # noqa: ANN401
+    """Probabilities of a classifier, logits of another task, in evaluation mode."""
     task.eval()
     with torch.no_grad():
         found: dict[str, Any] = task.predict_step(batch, 0)
-    return torch.as_tensor(found["prob"])
+        return torch.as_tensor(found["prob"] if "prob" in found else task(batch))
 
 
 @pytest.fixture(scope="module")
@@ -93,20 +95,26 @@ def test_every_stage_runs(make: Make, case: Case, trainer: MakeTrainer) -> None:
     trainer(fast_dev_run=True).test(task, datamodule=data, verbose=False)
     found = trainer(fast_dev_run=True).predict(task, datamodule=data)
     first: Any = found[0] if found else {}
-    assert set(first) >= {"id", "scan", "subject", "prob", "pred"}
-    torch.testing.assert_close(first["prob"].sum(1), torch.ones(len(first["id"])))
+    assert set(first) >= {"id", "scan", "subject"}
+    if isinstance(task, SegmentationTask):
+        assert first["mask"].dtype == torch.uint8
+        assert first["mask"].shape == case.batch()["lung_mask"].shape
+        assert first["volume_ml"].shape == (len(first["id"]), 2)
+    else:
+        assert first["pred"].shape == (len(first["id"]),)
+        torch.testing.assert_close(first["prob"].sum(1), torch.ones(len(first["id"])))
 
 
 def test_checkpoint_reloads_with_equal_outputs(trained: tuple[BaseTask, Path], case: Case) -> None:
     task, path = trained
-    expected = probabilities(task, case.batch())
+    expected = outputs(task, case.batch())
     loaded = load_task(path)
     assert type(loaded) is type(task)
     assert not loaded.training
     assert loaded.preprocessing == task.preprocessing is not None
-    assert probabilities(loaded, case.batch()).equal(expected)
+    assert outputs(loaded, case.batch()).equal(expected)
     lightnings = type(task).load_from_checkpoint(path, weights_only=True)
-    assert probabilities(lightnings, case.batch()).equal(expected)
+    assert outputs(lightnings, case.batch()).equal(expected)
     assert dict(loaded.hparams) == dict(task.hparams)
 
 
@@ -125,7 +133,7 @@ def test_reloading_needs_no_connection_and_no_cache(
 
     monkeypatch.setattr(socket, "socket", refuse)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
-    assert probabilities(load_task(path), case.batch()).equal(probabilities(task, case.batch()))
+    assert outputs(load_task(path), case.batch()).equal(outputs(task, case.batch()))
     assert not (tmp_path / "empty").exists()
 
 
@@ -150,6 +158,11 @@ def plain(value: object) -> bool:
     return value is None or type(value) in (str, int, float, bool)
 
 
+def as_json(value: object) -> object:
+    """A default as JSON and YAML have it: lists, where immutable defaults are tuples."""
+    return list(value) if isinstance(value, tuple) else value
+
+
 def test_hyper_parameters_are_plain_and_complete(trained: tuple[BaseTask, Path], name: str) -> None:
     hyper_parameters = torch.load(trained[1], weights_only=True)["hyper_parameters"]
     assert plain(hyper_parameters)
@@ -170,26 +183,25 @@ def test_bf16_autocast_is_finite(make: Make, case: Case, trainer: MakeTrainer) -
 
 
 def test_padding_changes_nothing(make: Make, case: Case) -> None:
-    batch = case.batch(3)
-    if "slice_mask" not in batch:
-        pytest.skip("not a volume task")
-    task = make()
-    together = probabilities(task, batch)
+    batch, task = case.batch(3), make()
+    if "slice_mask" not in task.inputs:
+        pytest.skip("the network is not told of padding")
+    together = outputs(task, batch)
     depths = batch["slice_mask"].sum(1).tolist()
     assert len(set(depths)) > 1
     for i, depth in enumerate(depths):
         alone = {key: value[i : i + 1] for key, value in batch.items()}
         for key, axis in {"image": 2, "lung_mask": 2, "slice_mask": 1}.items():
             alone[key] = alone[key].narrow(axis, 0, depth)
-        torch.testing.assert_close(together[i : i + 1], probabilities(task, alone), rtol=0, atol=1e-5)
+        torch.testing.assert_close(together[i : i + 1], outputs(task, alone), rtol=0, atol=1e-5)
         del alone["slice_mask"]
-        torch.testing.assert_close(together[i : i + 1], probabilities(task, alone), rtol=0, atol=1e-5)
+        torch.testing.assert_close(together[i : i + 1], outputs(task, alone), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [31, 45, 8])
 def test_odd_sizes_work_or_are_refused_in_words(make: Make, case: Case, size: int) -> None:
     try:
-        found = probabilities(make(), case.batch(size=size))
+        found = outputs(make(), case.batch(size=size))
     except CovidctError as error:
         assert str(error).endswith(".")  # noqa: PT017  (either outcome is right)
     else:
@@ -198,7 +210,7 @@ def test_odd_sizes_work_or_are_refused_in_words(make: Make, case: Case, size: in
 
 def test_missing_key_is_named(make: Make, case: Case) -> None:
     task, batch = make(), case.batch()
-    for key in (task.inputs[0], "label"):
+    for key in (task.inputs[0], task.target):
         with pytest.raises(BatchError, match=key):
             loss_of(task, {k: v for k, v in batch.items() if k != key})
 
@@ -215,24 +227,25 @@ def test_configuration_names_known_arguments_and_the_defaults(name: str, case: C
     assert model["class_path"] == f"covidct.tasks.{name}"
     arguments = inspect.signature(getattr(tasks, name)).parameters
     assert set(model["init_args"]) == set(arguments) - {"optimizer", "lr_scheduler"}
-    unlike = {key for key, value in model["init_args"].items() if value != arguments[key].default}
+    defaults = {key: as_json(argument.default) for key, argument in arguments.items()}
+    unlike = {key for key, value in model["init_args"].items() if value != defaults[key]}
     assert unlike <= {"weights"}  # the configurations name the published weights
 
 
 def _outputs_in_a_new_process(task: BaseTask, batch: Any, path: Path) -> None:  # noqa: ANN401
-    torch.save(probabilities(task, batch), path)
+    torch.save(outputs(task, batch), path)
 
 
 def test_pickles_under_spawn(make: Make, case: Case, tmp_path: Path) -> None:
     task = make()
-    assert probabilities(pickle.loads(pickle.dumps(task)), case.batch()).equal(probabilities(task, case.batch()))  # noqa: S301
+    assert outputs(pickle.loads(pickle.dumps(task)), case.batch()).equal(outputs(task, case.batch()))  # noqa: S301
     process = multiprocessing.get_context("spawn").Process(
         target=_outputs_in_a_new_process, args=(task, case.batch(), tmp_path / "out.pt")
     )
     process.start()
     process.join(120)
     assert process.exitcode == 0
-    torch.testing.assert_close(torch.load(tmp_path / "out.pt", weights_only=True), probabilities(task, case.batch()))
+    torch.testing.assert_close(torch.load(tmp_path / "out.pt", weights_only=True), outputs(task, case.batch()))
 
 
 def test_same_seed_gives_the_same_weights(make: Make, case: Case, trainer: MakeTrainer) -> None:
@@ -246,19 +259,56 @@ def test_same_seed_gives_the_same_weights(make: Make, case: Case, trainer: MakeT
     assert all(tensor.equal(second[key]) for key, tensor in first.items())
 
 
+class StopAfterOne(pl.Callback):
+    """Ends a training after its first epoch."""
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        trainer.should_stop = True
+
+
 def test_interrupted_training_goes_on_where_it_stopped(
     make: Make, case: Case, trainer: MakeTrainer, tmp_path: Path
 ) -> None:
     whole = make()
     trainer(max_epochs=2).fit(whole, datamodule=case.data())
-    first = trainer(max_epochs=1)
+    first = trainer(max_epochs=2, callbacks=[StopAfterOne()])  # the schedule of a training depends on its length
     first.fit(make(), datamodule=case.data())
+    assert first.current_epoch == 1
     first.save_checkpoint(tmp_path / "first.ckpt")
     resumed = make()
     trainer(max_epochs=2).fit(resumed, datamodule=case.data(), ckpt_path=tmp_path / "first.ckpt", weights_only=True)
     state = resumed.state_dict()
     for key, tensor in whole.state_dict().items():
         torch.testing.assert_close(state[key], tensor, rtol=0, atol=0)
+
+
+def frozen(task: BaseTask) -> BaseTask:
+    """With batch normalisation and dropout as in evaluation: statistics of a batch differ between processes."""
+    for module in task.modules():
+        if isinstance(module, _BatchNorm | torch.nn.modules.dropout._DropoutNd):
+            module.eval()
+    return task
+
+
+@pytest.mark.ddp
+@pytest.mark.slow
+def test_two_processes_train_like_one(
+    make: Make, case: Case, trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    sgd = partial(torch.optim.SGD, lr=0.1)  # Adam's first steps are all of one length, whatever the gradient
+    start = make().state_dict()
+    weights = []
+    for devices in (1, 2):  # two steps, each of two scans: of one process, or one each of two processes
+        task = frozen(make(optimizer=sgd))
+        strategy = "ddp_spawn" if devices == 2 else "auto"
+        run = trainer(accelerator="cpu", devices=devices, strategy=strategy, limit_val_batches=0)
+        run.fit(task, datamodule=case.data(4, batch_size=2 // devices))
+        assert run.global_step == 2
+        weights.append(task.state_dict())
+    assert any(not tensor.equal(start[key]) for key, tensor in weights[0].items())
+    for key, tensor in weights[0].items():
+        torch.testing.assert_close(weights[1][key], tensor, rtol=0, atol=1e-6, msg=key)
 
 
 @pytest.mark.ddp
