@@ -26,7 +26,7 @@ def test_agrees_with_equations_18_and_19(layer: SliceAttention) -> None:
     np.testing.assert_allclose(
         pooled[0].detach().numpy(), sum(a * row for a, row in zip(expected, f[0].numpy(), strict=True)), atol=1e-6
     )
-    assert float(alpha.sum()) == pytest.approx(1)
+    assert float(alpha.detach().sum()) == pytest.approx(1)
 
 
 def test_equal_slices_share_equally(layer: SliceAttention) -> None:
