@@ -1,6 +1,7 @@
 from .base import BaseDataset as BaseDataset
 from .base import Raw as Raw
 from .base import Record as Record
+from .cohort import Cohort as Cohort
 from .covid19_ct_seg import COVID19CTSeg as COVID19CTSeg
 from .luna16 import LUNA16 as LUNA16
 from .manifest import ManifestCXR as ManifestCXR
@@ -18,6 +19,7 @@ from .tianchi_lung import TianchiLung as TianchiLung
 __all__ = (
     "BaseDataset",
     "COVID19CTSeg",
+    "Cohort",
     "LUNA16",
     "ManifestCXR",
     "ManifestSlices",
