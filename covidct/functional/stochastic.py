@@ -151,10 +151,12 @@ def stochastic_enhance(
     out = np.empty(pixels.shape, np.float32)
     for plane, target in zip(_planes(pixels), _planes(out), strict=True):
         grey = np.ascontiguousarray(plane, dtype=np.float32)
-        if device is None or device.type == "cpu":
-            base, place = _by_numba(grey, draw)
-        else:
+        if device is not None and device.type != "cpu":
             base, place = _by_torch(grey, draw, device)
+        elif literal:  # no matter of speed: its base layer is the image
+            base, place = _by_torch(grey, draw, "cpu")
+        else:
+            base, place = _by_numba(grey, draw)
         detail = mixing * (place - 0.5) + (1 - mixing) * (grey - base)
         np.clip(base + gain * detail, 0.0, 1.0, out=target)
     if device is None:
@@ -227,7 +229,7 @@ def _by_numba(grey: NDArray[np.float32], draw: _Draw) -> tuple[NDArray[np.float3
 
     def work(rows: slice) -> None:
         part = (rows.start, rows.stop)
-        walk(planes, part, steps, seed, draw.walks, draw.steps, rates, draw.literal, base)
+        walk(planes, part, steps, seed, draw.walks, draw.steps, rates, base)
         disc_rows(wide, part, draw.radius, disc, disc_seed, draw.rounds, draw.samples, place)
 
     over_blocks(work, len(grey), _ROWS)
@@ -235,7 +237,7 @@ def _by_numba(grey: NDArray[np.float32], draw: _Draw) -> tuple[NDArray[np.float3
 
 
 def _by_torch(
-    grey: NDArray[np.float32], draw: _Draw, device: torch.device
+    grey: NDArray[np.float32], draw: _Draw, device: torch.device | str
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Base layer and place between the envelopes, on a device."""
     import torch
