@@ -34,8 +34,8 @@ class UNet3d(nn.Module):
     convolution up, where the result is joined with the level's own features.
 
     The default is the lung network of the mask-weighted GAP system. Its text leaves out widths, depth and
-    normalisation; those here are a recommendation. Its convolutions must be padded: without padding 128 becomes 29, which cannot be
-    pooled. The network of 2016, with valid convolutions, is :meth:`cicek`.
+    normalisation; those here are a recommendation. Its convolutions must be padded: without padding 128 becomes 29,
+    which cannot be pooled. The network of 2016, with valid convolutions, is :meth:`cicek`.
 
     Args:
         in_channels: C, channels of the image.
