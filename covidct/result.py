@@ -44,6 +44,8 @@ class ScanResult:
         findings: what was odd in the input and what was done.
         geometry: shape, spacing (mm) and kind of the source grid.
         lungs_ml: volume of the right and the left lung in millilitres.
+        mask_source: where the lung mask is from: ``"threshold"``, ``"lung_field"``, ``"checkpoint:<sha256>"`` of a lung
+            network, ``"file"``; ``"none"`` or empty when there is none.
         slice_scores: score of the predicted class's slices along the body axis, feet to head; empty when the network
             has none.
         seconds: time per step.
@@ -59,6 +61,7 @@ class ScanResult:
     findings: tuple[Finding, ...] = ()
     geometry: dict[str, Any] = field(default_factory=dict)
     lungs_ml: dict[str, float] = field(default_factory=dict)
+    mask_source: str = ""
     slice_scores: tuple[float, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
     label: str = ""

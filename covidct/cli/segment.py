@@ -13,6 +13,8 @@ from covidct.errors import CovidctError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from covidct.models import LungSegmenter
+
 __all__ = ("run", "segment")
 
 _SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -24,13 +26,23 @@ def run(verb: str, argv: Sequence[str]) -> int:
 
 
 def segment(
-    scan: Path, out: Path, *, on_fault: Literal["error", "repair", "warn"] = "error", series: str | None = None
+    scan: Path,
+    out: Path,
+    *,
+    checkpoint: Path | None = None,
+    device: str = "auto",
+    on_fault: Literal["error", "repair", "warn"] = "error",
+    series: str | None = None,
 ) -> int:
     """Find the lungs of a CT scan and write them as a label map (1 right lung, 2 left lung) on the scan's own grid.
+
+    Without a checkpoint by an air threshold and anatomy, with one by its network.
 
     Args:
         scan: DICOM folder, file or zip, NIfTI, NRRD or MetaImage.
         out: file to write; its suffix (.nii.gz, .nii, .nrrd, .mha, .mhd) chooses the format.
+        checkpoint: a .ckpt file of a lung network (UNet3dTask).
+        device: of the network: auto (CUDA when there is one), cpu, or a torch device such as cuda:1.
         on_fault: what to do with wrong geometry: refuse it, repair what can be repaired, or go on as it is.
         series: SeriesInstanceUID to take where the input holds several.
 
@@ -41,21 +53,36 @@ def segment(
     from covidct.inference import segment_scan
     from covidct.io import read_scan, write_mask
 
+    segmenter = _segmenter(checkpoint, device)
     try:
         volume = read_scan(scan, series=series, on_fault=on_fault)
-        lungs = segment_scan(volume)
+        lungs = segment_scan(volume, segmenter=segmenter)
     except CovidctError as error:
         raise type(error)(placed(str(error), scan)) from error
     report_findings(volume.findings)
     write_mask(lungs.mask, like=volume, path=out)
     right, left = lungs.lungs_ml["right"], lungs.lungs_ml["left"]
+    way = "threshold" if segmenter is None else f"network {segmenter.sha256[:12]}"
     results().print(
-        f"{out}: right lung {right:.0f} ml, left lung {left:.0f} ml, together {right + left:.0f} ml.",
+        f"{out}: right lung {right:.0f} ml, left lung {left:.0f} ml, together {right + left:.0f} ml (by {way}).",
         markup=False,
         soft_wrap=True,
     )
     research_use()
     return 0
+
+
+def _segmenter(checkpoint: Path | None, device: str) -> LungSegmenter | None:
+    """The lung network, if one is asked for."""
+    from covidct.inference.device import find_device
+    from covidct.models import LungSegmenter
+
+    found = find_device(device)
+    if checkpoint is not None:
+        return LungSegmenter.from_checkpoint(checkpoint, device=found)
+    if device not in ("auto", "cpu"):
+        raise UsageError(f"The device {device!r} is for a network: give its --checkpoint, or leave --device out.")
+    return None
 
 
 def _check_target(scan: Path, out: Path) -> None:

@@ -31,6 +31,7 @@ def triage_inputs(
     *,
     checkpoint: Path,
     out: Path,
+    lung_checkpoint: Path | None = None,
     resume: bool = False,
     on_fault: Literal["error", "repair", "warn"] = "error",
     device: str = "auto",
@@ -44,6 +45,8 @@ def triage_inputs(
         inputs: files, DICOM folders, zips, or folders with any of them.
         checkpoint: a .ckpt file that covidct wrote, for CT volumes.
         out: folder for index.html, cohort.csv and scans/.
+        lung_checkpoint: a .ckpt file of a lung network, whose masks are then used; needed where the task was trained
+            with them.
         resume: keep what an earlier run into the same folder has finished.
         on_fault: what to do with wrong geometry: refuse it, repair what can be repaired, or go on as it is.
         device: auto (CUDA when there is one), cpu, or a torch device such as cuda:1.
@@ -55,7 +58,7 @@ def triage_inputs(
     from covidct.inference import Predictor, discover
     from covidct.inference.triage import run_record
 
-    predictor = Predictor(checkpoint, device=device, on_fault=on_fault)
+    predictor = Predictor(checkpoint, lung_checkpoint=lung_checkpoint, device=device, on_fault=on_fault)
     scans = discover(inputs)
     folder = CohortFolder(out, run=run_record(predictor), scans=scans, resume=resume)
     finished = folder.take_finished()

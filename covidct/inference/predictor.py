@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
-from covidct.errors import CheckpointError, UsageError
+from covidct.errors import CheckpointError
+from covidct.inference.device import find_device
+from covidct.inference.lung_network import find_lung_network
 from covidct.inference.segment import segment_scan
 from covidct.result import Preview, ScanResult
 from covidct.sample import collate
-from covidct.tasks import load_task
+from covidct.tasks import ClassificationTask, load_task
 from covidct.transforms import prepare_volume, to_sample
 from covidct.weights import sha256_file
 
@@ -43,37 +45,52 @@ class Predictor:
         task: in evaluation mode, on the device.
         preprocessing: the checkpoint's record; it alone says what happens to a scan.
         sha256: of the checkpoint file.
+        segmenter: the lung network, None where there is none.
+        mask_source: where lung masks come from, see :class:`covidct.result.ScanResult`; that of the training, unless a
+            lung network was given.
         on_fault: what is done with wrong geometry.
 
     Args:
         checkpoint: a ``.ckpt`` file of a task on CT volumes.
+        lung_checkpoint: a ``.ckpt`` file of a lung network: needed where the task was trained with its masks, and then
+            it must be that very file; another task gets its masks from it instead of those it was trained with.
         device: ``"auto"`` (CUDA when there is one, else the CPU) or a torch device such as ``"cuda:1"``.
         on_fault: ``"error"``, ``"repair"`` or ``"warn"``, see :func:`covidct.io.read_scan`.
 
     Raises:
-        CheckpointError: when the file is damaged, pickled, or of a task that is not for CT volumes.
-        UsageError: when there is no such device.
+        CheckpointError: when a file is damaged, pickled, or of a task of another kind.
+        UsageError: when there is no such device, or the lung network is missing, another one, or of no use to the task.
     """
 
     def __init__(
         self,
         checkpoint: str | os.PathLike[str],
         *,
+        lung_checkpoint: str | os.PathLike[str] | None = None,
         device: str = "auto",
         on_fault: Literal["error", "repair", "warn"] = "error",
     ) -> None:
-        """Load the checkpoint."""
+        """Load the checkpoints."""
         task = load_task(checkpoint)
+        if not isinstance(task, ClassificationTask):
+            raise CheckpointError(
+                f"The checkpoint belongs to {type(task).__name__}, which does not classify scans: give one of a "
+                "classifier, such as MaskedGAPResNetTask; a lung network is given as the lung checkpoint."
+            )
         if task.preprocessing is None or task.preprocessing.kind != "ct_volume":
             kind = "no recorded pre-processing" if task.preprocessing is None else f"{task.preprocessing.kind} data"
             raise CheckpointError(
                 f"The checkpoint belongs to {type(task).__name__} on {kind}, but whole CT volumes are asked for: "
                 "give a checkpoint of a task on CT volumes, such as MaskedGAPResNetTask."
             )
-        self.device = _device(device)
+        self.device = find_device(device)
         self.task: BaseTask = task.to(self.device).eval()
         self.preprocessing = task.preprocessing
         self.sha256 = sha256_file(checkpoint)
+        self.segmenter = find_lung_network(
+            lung_checkpoint, trained_with=self.preprocessing.mask_source, device=self.device
+        )
+        self.mask_source = self.segmenter.mask_source if self.segmenter else self.preprocessing.mask_source
         self.on_fault = on_fault
 
     def read(self, scan: ScanInput) -> Volume:
@@ -126,6 +143,7 @@ class Predictor:
             findings=volume.findings,
             geometry=_geometry(volume),
             lungs_ml=lungs_ml,
+            mask_source=self.mask_source,
             seconds=seconds,
             preview=preview,
         )
@@ -133,10 +151,10 @@ class Predictor:
     def _lungs(self, volume: Volume) -> tuple[Preprocessing, NDArray[np.uint8] | None, dict[str, float]]:
         """The record to apply, the lung mask it needs, and the volume of the lungs."""
         record = self.preprocessing
-        if record.mask_source != "threshold":
+        if self.segmenter is None and record.mask_source != "threshold":
             return record, None, {}
-        lungs = segment_scan(volume)
-        # the same mask that prepare_volume would find: handed over, so that it is computed once and measured here
+        lungs = segment_scan(volume, segmenter=self.segmenter)
+        # by threshold, the same mask that prepare_volume would find: computed once and measured here
         return replace(record, mask_source="file"), lungs.mask, dict(lungs.lungs_ml)
 
 
@@ -267,18 +285,6 @@ def _geometry(volume: Volume) -> dict[str, Any]:
         "shape": list(volume.shape),
         "spacing": [round(step, 6) for step in volume.spacing],
     }
-
-
-def _device(name: str) -> torch.device:
-    """The device, tried out."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.zeros(1, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(
-            f"There is no device {name!r} here: use 'auto' or 'cpu'; `covidct doctor` lists devices."
-        ) from error
 
 
 @contextmanager

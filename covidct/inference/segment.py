@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from covidct.models import LungSegmenter
     from covidct.volume import Volume
 
 __all__ = ("LungSegmentation", "lungs_ml", "segment_scan")
@@ -28,17 +29,20 @@ class LungSegmentation:
     Attributes:
         mask: (D, H, W) uint8 on the grid of the scan, 0 background, 1 right lung, 2 left lung.
         lungs_ml: volume of the ``"right"`` and the ``"left"`` lung in millilitres.
+        mask_source: ``"threshold"`` (the classical mask), or ``"checkpoint:<sha256>"`` of the network's file.
     """
 
     mask: NDArray[np.uint8]
     lungs_ml: Mapping[str, float]
+    mask_source: str = "threshold"
 
 
-def segment_scan(scan: Volume) -> LungSegmentation:
-    """Find the lungs of a CT scan with the classical mask of :func:`covidct.functional.segment_lungs`.
+def segment_scan(scan: Volume, *, segmenter: LungSegmenter | None = None) -> LungSegmentation:
+    """Find the lungs of a CT scan, by :func:`covidct.functional.segment_lungs` or by a trained network.
 
     Args:
         scan: in Hounsfield units, with known spacing.
+        segmenter: the network; None: the classical mask.
 
     Returns:
         Mask and volumes.
@@ -50,10 +54,11 @@ def segment_scan(scan: Volume) -> LungSegmentation:
 
     scan.require_hu("Lung segmentation")
     scan.require_spacing("Lung segmentation")
-    mask = segment_lungs(scan.array, scan.spacing)
+    mask = segment_lungs(scan.array, scan.spacing) if segmenter is None else segmenter(scan)
     if not mask.any():
         raise no_lungs()
-    return LungSegmentation(mask, lungs_ml(mask, scan.spacing))
+    source = "threshold" if segmenter is None else segmenter.mask_source
+    return LungSegmentation(mask, lungs_ml(mask, scan.spacing), source)
 
 
 def no_lungs() -> InputError:

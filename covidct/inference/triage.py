@@ -35,6 +35,7 @@ def triage(
     paths: Iterable[Path],
     *,
     checkpoint: str | os.PathLike[str],
+    lung_checkpoint: str | os.PathLike[str] | None = None,
     device: str = "auto",
     on_fault: Literal["error", "repair", "warn"] = "error",
 ) -> CohortResult:
@@ -43,6 +44,7 @@ def triage(
     Args:
         paths: what to look through, see :func:`covidct.inference.discover`.
         checkpoint: a ``.ckpt`` file of a task on CT volumes.
+        lung_checkpoint: a ``.ckpt`` file of a lung network, see :class:`Predictor`.
         device: ``"auto"`` or a torch device.
         on_fault: what to do with wrong geometry, see :func:`covidct.io.read_scan`.
 
@@ -52,9 +54,9 @@ def triage(
 
     Raises:
         UsageError: when a path does not exist, or there is no scan in any of them.
-        CheckpointError: when the checkpoint cannot be used.
+        CheckpointError: when a checkpoint cannot be used.
     """
-    predictor = Predictor(checkpoint, device=device, on_fault=on_fault)
+    predictor = Predictor(checkpoint, lung_checkpoint=lung_checkpoint, device=device, on_fault=on_fault)
     scans = discover(paths)
     results = tuple(examine(predictor, scan, id=f"scan-{secrets.token_hex(6)}") for scan in scans)
     return CohortResult(results, run_record(predictor))
@@ -139,6 +141,7 @@ def run_record(predictor: Predictor) -> dict[str, Any]:
         "task": type(predictor.task).__name__,
         "checkpoint_sha256": predictor.sha256,
         "preprocessing": predictor.preprocessing.to_dict(),
+        "mask_source": predictor.mask_source,
         "on_fault": predictor.on_fault,
         "device": str(predictor.device),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),

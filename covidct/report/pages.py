@@ -62,6 +62,7 @@ def _environment() -> Environment:
         figure=words.figure,
         percent=words.percent,
         interval=words.interval,
+        mask_words=words.mask_words,
         seconds=words.seconds,
         class_title=words.class_title,
         scope_title=words.scope_title,

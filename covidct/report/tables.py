@@ -54,8 +54,8 @@ def write_cohort_csv(
 ) -> None:
     """Write one row per scan, failed ones too, in the order of the cohort.
 
-    Columns: id, status, predicted, label, ``prob_<class>``, lung_right_ml, lung_left_ml, slices, rows, columns,
-    slice_mm, row_mm, column_mm, findings (codes), error, seconds, research_use.
+    Columns: id, status, predicted, label, ``prob_<class>``, lung_right_ml, lung_left_ml, mask_source, slices,
+    rows, columns, slice_mm, row_mm, column_mm, findings (codes), error, seconds, research_use.
 
     Args:
         cohort: the results.
@@ -77,6 +77,7 @@ def write_cohort_csv(
                 **{f"prob_{name}": scan.probabilities.get(name) for name in names},
                 "lung_right_ml": scan.lungs_ml.get("right"),
                 "lung_left_ml": scan.lungs_ml.get("left"),
+                "mask_source": scan.mask_source,
                 "slices": slices,
                 "rows": rows_,
                 "columns": columns,
@@ -95,7 +96,7 @@ def write_cohort_csv(
 def _cohort_columns(names: Sequence[str]) -> list[str]:
     """The header of the cohort's table."""
     geometry = ["slices", "rows", "columns", "slice_mm", "row_mm", "column_mm"]
-    lungs = ["lung_right_ml", "lung_left_ml"]
+    lungs = ["lung_right_ml", "lung_left_ml", "mask_source"]
     prob = [f"prob_{name}" for name in names]
     head = ["id", "status", "predicted", "label"]
     return [*head, *prob, *lungs, *geometry, "findings", "error", "seconds", "research_use"]

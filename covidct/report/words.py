@@ -19,6 +19,7 @@ __all__ = (
     "figure",
     "geometry_sentence",
     "interval",
+    "mask_words",
     "metric_title",
     "percent",
     "scope_title",
@@ -41,6 +42,13 @@ _NONE, _TIMES = "\N{EN DASH}", "\N{MULTIPLICATION SIGN}"
 _CLASSES = {"normal": "Normal", "cap": "Other pneumonia", "covid": "COVID-19", "non_covid": "Not COVID-19"}
 _COLOURS = {"normal": 0, "non_covid": 0, "cap": 1, "covid": 2}
 _SCOPES = {"macro": "Macro", "micro": "Micro", "weighted": "Weighted", "overall": "Overall"}
+_MASKS = {
+    "": "",
+    "none": "",
+    "threshold": "an air threshold and anatomy",
+    "lung_field": "the published lung field",
+    "file": "a file",
+}
 _FORMATS = {"dicom": "DICOM", "nifti": "NIfTI", "nrrd": "NRRD", "metaimage": "MetaImage", "raster": "picture files"}
 
 
@@ -107,6 +115,14 @@ def _text(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def mask_words(source: str) -> str:
+    """Where a lung mask is from; empty when there is none."""
+    kind, _, digest = source.partition(":")
+    if kind == "checkpoint":
+        return f"a trained network, sha256 {digest}"
+    return _MASKS.get(source, source)
 
 
 def geometry_sentence(geometry: Mapping[str, Any]) -> str:

@@ -21,7 +21,19 @@ if TYPE_CHECKING:
 
 COLUMNS = [
     *("id", "status", "predicted", "label", "prob_normal", "prob_cap", "prob_covid", "lung_right_ml", "lung_left_ml"),
-    *("slices", "rows", "columns", "slice_mm", "row_mm", "column_mm", "findings", "error", "seconds", "research_use"),
+    *(
+        "mask_source",
+        "slices",
+        "rows",
+        "columns",
+        "slice_mm",
+        "row_mm",
+        "column_mm",
+        "findings",
+        "error",
+        "seconds",
+        "research_use",
+    ),
 ]
 
 

@@ -1,0 +1,52 @@
+"""``find_lung_network``: the lung network that a trained task gets its masks from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from covidct.errors import UsageError
+from covidct.models import LungSegmenter
+
+if TYPE_CHECKING:
+    import os
+
+    import torch
+
+__all__ = ("find_lung_network",)
+
+
+def find_lung_network(
+    path: str | os.PathLike[str] | None, *, trained_with: str, device: torch.device
+) -> LungSegmenter | None:
+    """Read the lung network that is given, and see that it suits the task.
+
+    Args:
+        path: a ``.ckpt`` file of a lung network, or None.
+        trained_with: ``mask_source`` of the task's pre-processing record.
+        device: where the network shall run.
+
+    Returns:
+        The network; None where none is given and none is needed.
+
+    Raises:
+        CheckpointError: when the file is no lung network.
+        UsageError: when the task was trained with the masks of another network, or takes no masks, or needs a network
+            and none is given.
+    """
+    bound = trained_with.startswith("checkpoint:")
+    if path is None:
+        if bound:
+            raise UsageError(
+                f"The task was trained with lung masks of the network of sha256 {trained_with.partition(':')[2]}: give "
+                "its checkpoint too (lung_checkpoint, --lung-checkpoint)."
+            )
+        return None
+    if trained_with == "none":
+        raise UsageError("The task takes no lung mask, so a lung network is of no use: leave it out.")
+    segmenter = LungSegmenter.from_checkpoint(path, device=device)
+    if bound and segmenter.mask_source != trained_with:
+        raise UsageError(
+            f"The task was trained with lung masks of the network of sha256 {trained_with.partition(':')[2]}, but the "
+            f"lung checkpoint given has {segmenter.sha256}: give the former."
+        )
+    return segmenter
