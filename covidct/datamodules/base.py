@@ -65,6 +65,7 @@ class BaseDataModule(pl.LightningDataModule):
         test_fraction: float,
         num_folds: int,
         fold: int,
+        hold_out_site: str | None,
         seed: int,
         balanced_sampling: bool,
         augment: bool,
@@ -102,6 +103,7 @@ class BaseDataModule(pl.LightningDataModule):
             test_fraction=test_fraction,
             num_folds=num_folds,
             fold=fold,
+            hold_out_site=hold_out_site,
             seed=seed,
         )
         self._augment = train_transform or (default_augment(preprocessing.kind) if augment else None)
@@ -160,13 +162,21 @@ class BaseDataModule(pl.LightningDataModule):
             usable = [record for record in self.dataset.records if record.source in self._available]
             # A data set without any class (for segmentation) is used whole; else samples of unknown class are left out.
             labelled = [record for record in usable if record.label >= 0] or usable
-            self._parts = divide(labelled, self._division)
+            self._parts = divide(labelled, self._division, class_names=self.class_names)
             check_no_overlap(self._parts)
             _log.info("split: %s", {part: len(records) for part, records in self._parts.items()})
 
     def records(self, part: Split) -> list[Record]:
         """The samples of ``"train"``, ``"val"`` or ``"test"``, known after :meth:`setup`."""
         return list(self._parts.get(part, ()))
+
+    def samples(self, part: Split) -> PreparedSamples:
+        """The samples of a part as a data set, in the order of :meth:`records` and without augmentation.
+
+        Raises:
+            UsageError: when there are none.
+        """
+        return self._samples(self._require(part), augment=None)
 
     def class_weights(self) -> torch.Tensor:
         """Weights for a loss, inverse to the frequency of the classes in the training part.

@@ -1,0 +1,4 @@
+from .grad_cam_cases import GradCAMCases as GradCAMCases
+from .grad_cam_scale import GradCAMScale as GradCAMScale
+
+__all__ = ("GradCAMCases", "GradCAMScale")
