@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = (
     "BINS",
+    "area_under_roc",
     "calibration_error",
     "calibration_sums",
     "confusion_scores",
@@ -133,6 +134,12 @@ def cumulative_counts(score: Floats, positive: NDArray[np.bool_], weights: Float
     return np.hstack((zero, hits)), np.hstack((zero, false))
 
 
+def area_under_roc(hits: Floats, false: Floats) -> Floats:
+    """Trapezoid area (B,) under :func:`cumulative_counts`: ties count one half; NaN without both kinds."""
+    area = (np.diff(false, axis=1) * (hits[:, 1:] + hits[:, :-1])).sum(1) / 2
+    return ratio(area, hits[:, -1] * false[:, -1])
+
+
 def rank_scores(prob: Floats, target: Ints, weights: Floats) -> tuple[Floats, Floats]:
     """AUROC and AUPRC of every class against the rest, (B, C) each; NaN where the class or its rest is missing.
 
@@ -147,8 +154,7 @@ def rank_scores(prob: Floats, target: Ints, weights: Floats) -> tuple[Floats, Fl
     for index in range(prob.shape[1]):
         hits, false = cumulative_counts(prob[:, index], target == index, weights)
         positives, negatives = hits[:, -1], false[:, -1]
-        area = (np.diff(false, axis=1) * (hits[:, 1:] + hits[:, :-1])).sum(1) / 2
-        auroc[:, index] = ratio(area, positives * negatives)
+        auroc[:, index] = area_under_roc(hits, false)
         precision = np.nan_to_num(ratio(hits, hits + false)[:, 1:])
         steps = (np.diff(hits, axis=1) * precision).sum(1)
         auprc[:, index] = np.where(negatives > 0, ratio(steps, positives), np.nan)

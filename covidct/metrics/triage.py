@@ -10,9 +10,10 @@ import numpy as np
 from covidct.errors import UsageError
 from covidct.metrics import curves, scores
 from covidct.metrics.estimates import Estimate, TriageReport
+from covidct.metrics.resampling import draw_subjects, weight_blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -23,8 +24,6 @@ __all__ = ("AVERAGES", "report_from_confusion", "triage_report")
 
 AVERAGES = ("macro", "micro", "weighted", "overall")
 """Scopes of a score beside the class names."""
-
-_BLOCK = 4_000_000  # cases x resamples weighed at once: 32 MB per float64 array
 
 
 def triage_report(
@@ -60,14 +59,14 @@ def triage_report(
     """
     names = _check_settings(class_names, resamples=resamples, confidence=confidence, seed=seed)
     p, t, s = _check_cases(_numbers(prob, "prob"), np.asarray(target), np.asarray(subject), names)
-    counts = _draw_subjects(int(s.max()) + 1, resamples, seed)
+    counts = draw_subjects(int(s.max()) + 1, resamples, seed)
     present = np.bincount(t, minlength=len(names)) > 0
 
     def compute(weights: Floats) -> Scores:
         return _scores(p, t, weights, names, present)
 
     values = compute(np.ones((1, len(t))))
-    blocks = [compute(weights) for weights in _blocks(counts, s)]
+    blocks = [compute(weights) for weights in weight_blocks(counts, s)]
     drawn = {key: np.concatenate([block[key] for block in blocks]) if blocks else np.empty(0) for key in values}
     confusion = scores.weighted_confusion(p.argmax(1), t, np.ones((1, len(t))), classes=len(names))[0]
     return TriageReport(
@@ -192,20 +191,6 @@ def _check_cases(
     return prob, target.astype(np.int64), numbers.reshape(-1).astype(np.int64)
 
 
-def _draw_subjects(subjects: int, resamples: int, seed: int) -> NDArray[np.int32]:
-    """How often each subject is drawn in each resample, (resamples, subjects)."""
-    draws = np.random.default_rng(seed).integers(subjects, size=(resamples, subjects))
-    draws += np.arange(resamples)[:, None] * subjects
-    return np.bincount(draws.ravel(), minlength=resamples * subjects).astype(np.int32).reshape(resamples, subjects)
-
-
-def _blocks(counts: NDArray[np.int32], subject: Ints) -> Iterator[Floats]:
-    """Weights of the cases, a block (b, N) of resamples at a time, so that memory stays small."""
-    step = max(1, _BLOCK // len(subject))
-    for start in range(0, len(counts), step):
-        yield counts[start : start + step, subject].astype(np.float64)
-
-
 def _scores(prob: Floats, target: Ints, weights: Floats, names: tuple[str, ...], present: NDArray[np.bool_]) -> Scores:
     """All scores of the cases under each weighting."""
     confusion = scores.weighted_confusion(prob.argmax(1), target, weights, classes=len(names))
@@ -240,7 +225,9 @@ def _roc(
     for index, name in enumerate(names):
         rate, sensitivity = curves.roc_points(prob[:, index], target == index)
         if len(rate):
-            band = curves.roc_band(prob[:, index], target == index, _blocks(counts, subject), confidence=confidence)
+            band = curves.roc_band(
+                prob[:, index], target == index, weight_blocks(counts, subject), confidence=confidence
+            )
             low, high = (tuple(edge.tolist()) for edge in band)
             result[name] = curves.RocCurve(tuple(rate.tolist()), tuple(sensitivity.tolist()), low, high)
     return result

@@ -158,7 +158,7 @@ def test_scans_of_one_subject_widen_the_interval() -> None:
 def test_names_of_subjects_and_block_size_do_not_matter_but_the_seed_does(monkeypatch: pytest.MonkeyPatch) -> None:
     prob, target, subject = random_cohort(6, cases=40, classes=3, subjects=20)
     first = triage_report(prob, target, subject, CLASSES, resamples=60).to_dict()
-    monkeypatch.setattr("covidct.metrics.triage._BLOCK", 7 * 40)
+    monkeypatch.setattr("covidct.metrics.resampling._BLOCK", 7 * 40)
     names = np.array([f"s{number:03d}" for number in subject])
     assert triage_report(prob, target, names, CLASSES, resamples=60).to_dict() == first
     assert triage_report(prob, target, subject, CLASSES, resamples=60, seed=1).to_dict()["scores"] != first["scores"]
