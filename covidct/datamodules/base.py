@@ -108,6 +108,7 @@ class BaseDataModule(pl.LightningDataModule):
         )
         self._augment = train_transform or (default_augment(preprocessing.kind) if augment else None)
         self._cache = ArrayCache(cache_dir or default_cache_dir())
+        self._max_slices: int | None = None
         self._blocks: tuple[Block, ...] | None = None
         self._available: dict[int, tuple[str, int]] | None = None
         self._parts: dict[Split, list[Record]] = {}
@@ -209,7 +210,7 @@ class BaseDataModule(pl.LightningDataModule):
         )
         sampler.set_epoch(epoch)
         return ResumableLoader(
-            self._samples(records, augment=self._augment),
+            self._samples(records, augment=self._augment, max_slices=self._max_slices),
             batch_size=self._batch_size,
             sampler=sampler,
             num_workers=self._num_workers,
@@ -253,7 +254,9 @@ class BaseDataModule(pl.LightningDataModule):
             collate_fn=_as_it_is,
         )
 
-    def _samples(self, records: list[Record], *, augment: Augment | None) -> PreparedSamples:
+    def _samples(
+        self, records: list[Record], *, augment: Augment | None, max_slices: int | None = None
+    ) -> PreparedSamples:
         available = self._available or {}
         slices = self.dataset.slices
         rank_of = {source: {index: row for row, index in enumerate(indices)} for source, indices in slices.items()}
@@ -262,7 +265,13 @@ class BaseDataModule(pl.LightningDataModule):
             for r in records
         ]
         return PreparedSamples(
-            self._cache, dataset=self.dataset, records=records, places=places, augment=augment, seed=self._seed
+            self._cache,
+            dataset=self.dataset,
+            records=records,
+            places=places,
+            augment=augment,
+            max_slices=max_slices,
+            seed=self._seed,
         )
 
     def _plan(self) -> tuple[Block, ...]:

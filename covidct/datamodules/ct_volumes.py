@@ -7,6 +7,7 @@ from typing import Literal
 from covidct.datamodules.base import BaseDataModule
 from covidct.datamodules.lung_masks import mask_source_of
 from covidct.datasets import BaseDataset
+from covidct.errors import UsageError
 from covidct.preprocessing import Preprocessing
 from covidct.transforms import Augment
 
@@ -41,11 +42,15 @@ class CTVolumeDataModule(BaseDataModule):
         test_fraction: share of the samples for the test; 1 for a cohort that is only tested on.
         num_folds: 0, or the number of folds of a cross-validation of all but the test part.
         fold: the fold that is validated on, 0 to ``num_folds`` - 1.
+        hold_out_site: a site of the data set that makes the test part, the others are for training and validation;
+            refused, with the reason, where a class occurs at one site only.
         seed: decides splits, order and augmentation.
         balanced_sampling: draw all classes equally often in training.
         augment: augment training samples as COVNet's published code does; see
             :func:`covidct.transforms.default_augment`.
-        train_transform: an own augmentation instead.
+        train_transform: an own augmentation instead, such as :func:`covidct.transforms.resnext_plus_augment`.
+        max_slices: slices of each scan in training, drawn anew for each epoch without replacement, in their order; a
+            scan with fewer gives all. None: all, as in validation and test always.
         cache_dir: folder of prepared scans; None: ``$COVIDCT_CACHE``, else ``~/.cache/covidct``.
         on_failure: what to do about scans that cannot be used: ``"raise"`` one error that lists them, or ``"skip"``
             them and go on.
@@ -73,10 +78,12 @@ class CTVolumeDataModule(BaseDataModule):
         test_fraction: float = 0.15,
         num_folds: int = 0,
         fold: int = 0,
+        hold_out_site: str | None = None,
         seed: int = 0,
         balanced_sampling: bool = False,
         augment: bool = True,
         train_transform: Augment | None = None,
+        max_slices: int | None = None,
         cache_dir: str | None = None,
         on_failure: Literal["raise", "skip"] = "raise",
     ) -> None:
@@ -101,6 +108,7 @@ class CTVolumeDataModule(BaseDataModule):
             test_fraction=test_fraction,
             num_folds=num_folds,
             fold=fold,
+            hold_out_site=hold_out_site,
             seed=seed,
             balanced_sampling=balanced_sampling,
             augment=augment,
@@ -109,3 +117,6 @@ class CTVolumeDataModule(BaseDataModule):
             lung_checkpoint=lung_checkpoint,
             on_failure=on_failure,
         )
+        if max_slices is not None and (type(max_slices) is not int or max_slices < 1):
+            raise UsageError(f"max_slices={max_slices!r} is not usable: give a whole number of at least 1, or null.")
+        self._max_slices = max_slices

@@ -33,6 +33,8 @@ class CXRDataModule(BaseDataModule):
         test_fraction: share of the samples for the test; 1 for a cohort that is only tested on.
         num_folds: 0, or the number of folds of a cross-validation of all but the test part.
         fold: the fold that is validated on, 0 to ``num_folds`` - 1.
+        hold_out_site: a site of the data set that makes the test part, the others are for training and validation;
+            refused, with the reason, where a class occurs at one site only.
         seed: decides splits, order and augmentation.
         balanced_sampling: draw all classes equally often in training.
         augment: augment training samples as COVNet's published code does; see
@@ -61,6 +63,7 @@ class CXRDataModule(BaseDataModule):
         test_fraction: float = 0.15,
         num_folds: int = 0,
         fold: int = 0,
+        hold_out_site: str | None = None,
         seed: int = 0,
         balanced_sampling: bool = False,
         augment: bool = True,
@@ -87,6 +90,7 @@ class CXRDataModule(BaseDataModule):
             test_fraction=test_fraction,
             num_folds=num_folds,
             fold=fold,
+            hold_out_site=hold_out_site,
             seed=seed,
             balanced_sampling=balanced_sampling,
             augment=augment,

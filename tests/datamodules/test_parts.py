@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -76,3 +77,64 @@ def test_fractions_that_are_none_are_refused(fraction: float) -> None:
         Parts(val_fraction=fraction)
     with pytest.raises(UsageError, match="between 0 and 1"):
         Parts(test_fraction=fraction)
+
+
+def sites(*names: tuple[int, str], each: int = 6) -> list[Record]:
+    """``each`` subjects of every (class, site)."""
+    pairs = [pair for pair in names for _ in range(each)]
+    return [Record(f"r{i}", f"p{i}", label, i, site=site) for i, (label, site) in enumerate(pairs)]
+
+
+TWO_SITES = sites((0, "north"), (1, "north"), (0, "south"), (1, "south"), (1, "east"))
+
+
+@pytest.mark.parametrize("site", ["north", "south", "east"])
+def test_one_site_is_held_out(site: str) -> None:
+    parts = divide(TWO_SITES, Parts(hold_out_site=site, val_fraction=0.25, test_fraction=0.9))
+    assert parts["test"] == [record for record in TWO_SITES if record.site == site]
+    rest = [record for record in TWO_SITES if record.site != site]
+    assert sorted(parts["train"] + parts["val"], key=lambda record: record.source) == rest
+    assert len(parts["val"]) == round(0.25 * len(rest))
+    assert sizes(divide(TWO_SITES, Parts(hold_out_site=site, val_fraction=0.0)))["val"] == 0
+
+
+def test_folds_of_the_other_sites() -> None:
+    seen: Counter[str] = Counter()
+    for fold in range(3):
+        parts = divide(TWO_SITES, Parts(hold_out_site="north", num_folds=3, fold=fold))
+        assert {record.site for record in parts["test"]} == {"north"}
+        seen.update(record.id for record in parts["val"])
+    assert len(seen) == 18
+    assert set(seen.values()) == {1}
+
+
+def test_the_own_split_gives_way_to_the_site() -> None:
+    records = [replace(record, split="train") for record in TWO_SITES]
+    assert sizes(divide(records, Parts(hold_out_site="east")))["test"] == 6
+    with pytest.raises(UsageError, match="both name the test part"):
+        Parts(split="manifest", hold_out_site="east")
+
+
+def test_a_class_of_one_site_is_refused_with_the_reason() -> None:
+    paper = sites((0, "tianchi_lung"), (1, "coronacases"), (1, "radiopaedia"))
+    for site in ("tianchi_lung", "coronacases", "radiopaedia"):
+        with pytest.raises(
+            UsageError, match=r"class non_covid occurs at the site tianchi_lung only.*learnt the source"
+        ):
+            divide(paper, Parts(hold_out_site=site), class_names=("non_covid", "covid"))
+    with pytest.raises(UsageError, match="class 0 occurs"):
+        divide(paper, Parts(hold_out_site="coronacases"))
+
+
+def test_sites_that_cannot_be_held_out() -> None:
+    with pytest.raises(UsageError, match=r"hold_out_site='west'.*east, north, south"):
+        divide(TWO_SITES, Parts(hold_out_site="west"))
+    with pytest.raises(UsageError, match="at least two"):
+        divide(sites((0, "north"), (1, "north")), Parts(hold_out_site="north"))
+    with pytest.raises(UsageError, match="6 of 12 samples have no site"):
+        divide(sites((0, "north"), (0, "")), Parts(hold_out_site="north"))
+
+
+def test_scans_without_any_class_have_sites_too() -> None:
+    parts = divide(sites((-1, "north"), (-1, "south")), Parts(hold_out_site="south", val_fraction=0.5))
+    assert sizes(parts) == {"train": 3, "val": 3, "test": 6}
