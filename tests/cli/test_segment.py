@@ -12,8 +12,10 @@ import SimpleITK as sitk
 
 from covidct import RESEARCH_USE
 from covidct.__main__ import main
+from covidct.weights import sha256_file
 from tests.fakes.checkpoint import phantom, write_nifti
 from tests.fakes.dicom import write_series
+from tests.fakes.lung_network import two_tone, write_lung_checkpoint
 
 
 def dice(a: np.ndarray, b: np.ndarray) -> float:
@@ -75,6 +77,53 @@ def test_repair_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert main(["segment", str(tmp_path / "gap"), str(out), "--on-fault", "repair"]) == 0
     assert "[repaired]" in capsys.readouterr().err
     assert out.exists()
+
+
+def write_two_tone(path: Path, *, affine: np.ndarray | None = None) -> tuple[Path, np.ndarray]:
+    """A scan for the network of known weights as MetaImage, and its lungs."""
+    volume, lungs = two_tone()
+    image: Any = sitk.GetImageFromArray(volume.array[:, ::-1] if affine is not None else volume.array)
+    image.SetSpacing(volume.spacing[::-1])
+    if affine is not None:
+        image.SetDirection(affine.ravel().tolist())
+    sitk.WriteImage(image, str(path))
+    return path, lungs[:, ::-1] if affine is not None else lungs
+
+
+@pytest.mark.parametrize("flipped", [False, True])
+def test_a_network_writes_its_mask_on_the_grid_of_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flipped: bool
+) -> None:
+    scan, wanted = write_two_tone(tmp_path / "scan.mha", affine=np.diag([1.0, -1.0, 1.0]) if flipped else None)
+    network = write_lung_checkpoint(tmp_path / "lungs.ckpt")
+    out = tmp_path / "lungs.nii.gz"
+    assert main(["segment", str(scan), str(out)]) == 3  # nothing below the threshold that is a lung
+    capsys.readouterr()
+    assert main(["segment", str(scan), str(out), "--checkpoint", str(network), "--device", "cpu"]) == 0
+    found = sitk.GetArrayFromImage(sitk.ReadImage(str(out)))
+    for side in (1, 2):
+        assert dice(found == side, wanted == side) > 0.85
+    text = capsys.readouterr().out
+    assert sha256_file(network)[:12] in text
+    assert float(re.search(r"left lung (\d+) ml", text).group(1)) == np.sum(found == 2)  # type: ignore[union-attr]
+
+
+def test_what_is_no_lung_network_is_refused(
+    tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scan, _ = write_two_tone(tmp_path / "scan.mha")
+    (tmp_path / "broken.ckpt").write_bytes(checkpoint.read_bytes()[:5000])
+    out = tmp_path / "lungs.nrrd"
+    for network, sentence in (
+        (checkpoint, "MaskedGAPResNetTask"),
+        (tmp_path / "broken.ckpt", "damaged"),
+        (tmp_path / "absent.ckpt", "not a file"),
+    ):
+        assert main(["segment", str(scan), str(out), "--checkpoint", str(network)]) == 3
+        assert sentence in capsys.readouterr().err
+    assert main(["segment", str(scan), str(out), "--device", "abacus"]) == 2
+    assert "abacus" in capsys.readouterr().err
+    assert not out.exists()
 
 
 @pytest.mark.parametrize("name", ["mask.png", "mask", "mask.gz"])

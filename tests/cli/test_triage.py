@@ -18,9 +18,10 @@ from covidct.__main__ import main
 from covidct.sample import collate
 from covidct.tasks import load_task
 from covidct.transforms import prepare_volume, to_sample
-from covidct.weights import load_checkpoint
+from covidct.weights import load_checkpoint, sha256_file
 from tests.fakes.checkpoint import phantom, write_nifti
 from tests.fakes.dicom import write_series
+from tests.fakes.lung_network import two_tone, write_lung_checkpoint
 
 SENTINEL = "SENTINEL"
 UID = "1.2.826.0.7.5.3.1"
@@ -231,6 +232,30 @@ def test_an_unknown_device_is_wrong_usage(mixed: Path, checkpoint: Path, empty: 
 def test_a_file_as_output_folder_is_wrong_usage(mixed: Path, checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert main(["triage", str(mixed), "--checkpoint", str(checkpoint), "--out", str(tmp_path / "file")]) == 2
+
+
+def test_the_mask_of_a_lung_network_is_recorded_everywhere(
+    checkpoint: Path, empty: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    volume, _ = two_tone()
+    write_series(tmp_path / "scan", volume.array, spacing=volume.spacing)
+    lungs = write_lung_checkpoint(tmp_path / "lungs.ckpt")
+    source = f"checkpoint:{sha256_file(lungs)}"
+    arguments = ["triage", str(tmp_path / "scan"), "--checkpoint", str(checkpoint), "--out", str(empty)]
+    assert main(arguments) == 3  # the classical method finds no lungs
+    assert main([*arguments, "--lung-checkpoint", str(lungs)]) == 0
+    (row,) = rows(empty)
+    assert row["mask_source"] == source
+    record = json.loads((empty / "scans" / f"{row['id']}.json").read_text())
+    assert record["mask_source"] == record["run"]["mask_source"] == source
+    assert record["run"]["preprocessing"]["mask_source"] == "threshold"  # what the task was trained with
+    assert json.loads((empty / "run.json").read_text())["mask_source"] == source
+    assert sha256_file(lungs) in (empty / "scans" / f"{row['id']}.html").read_text()
+    capsys.readouterr()
+    assert main([*arguments, "--resume"]) == 2
+    assert "mask_source" in capsys.readouterr().err
+    assert main([*arguments, "--resume", "--lung-checkpoint", str(lungs)]) == 0
+    assert rows(empty) == [row]
 
 
 @pytest.mark.real

@@ -13,9 +13,12 @@ from covidct.errors import CheckpointError, InputError, UsageError
 from covidct.inference import Predictor
 from covidct.inference.predictor import finer_preview, make_preview, results_of_batch
 from covidct.labels import CLASSES
+from covidct.models import LungSegmenter
 from covidct.sample import collate
 from covidct.transforms import prepare_volume, to_sample
+from covidct.weights import load_checkpoint, sha256_file
 from tests.fakes.checkpoint import SIZE, phantom, tiny_data
+from tests.fakes.lung_network import two_tone, write_lung_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +114,55 @@ def test_a_task_without_a_record_is_refused(checkpoint: Path, monkeypatch: pytes
     monkeypatch.setattr("covidct.inference.predictor.load_task", lambda _: task)
     with pytest.raises(CheckpointError, match="whole CT volumes"):
         Predictor(checkpoint)
+
+
+def bound_to(checkpoint: Path, source: str, out: Path) -> Path:
+    """The checkpoint as if it had been trained with masks of another source."""
+    record = load_checkpoint(checkpoint)
+    own = record["covidct"]
+    own = own | {"preprocessing": own["preprocessing"] | {"mask_source": source}}
+    torch.save(record | {"covidct": own}, out)
+    return out
+
+
+@pytest.mark.parametrize("trained_with", ["threshold", "lung_field", "file", "the network"])
+def test_masks_of_a_lung_network(checkpoint: Path, tmp_path: Path, trained_with: str) -> None:
+    lungs = write_lung_checkpoint(tmp_path / "lungs.ckpt")
+    segmenter = LungSegmenter.from_checkpoint(lungs)
+    source = segmenter.mask_source if trained_with == "the network" else trained_with
+    predictor = Predictor(bound_to(checkpoint, source, tmp_path / "t.ckpt"), lung_checkpoint=lungs, device="cpu")
+    scan, _ = two_tone()
+    result = predictor.apply(scan, id="x")
+    assert result.mask_source == f"checkpoint:{sha256_file(lungs)}"
+    mask = segmenter(scan)
+    assert result.lungs_ml["left"] == pytest.approx(np.sum(mask == 2), abs=0.06)
+    prepared = prepare_volume(scan, replace(predictor.preprocessing, mask_source="file"), lung_mask=mask)
+    sample = to_sample(prepared, id="x", subject=torch.tensor(0), scan=torch.tensor(0))
+    with torch.inference_mode():
+        wanted = predictor.task.predict_step(collate([sample]), 0)["prob"][0]
+    np.testing.assert_allclose(list(result.probabilities.values()), wanted.numpy(), atol=1e-6)
+
+
+def test_results_say_that_the_mask_is_classical(predictor: Predictor) -> None:
+    assert predictor.apply(phantom().volume, id="x").mask_source == "threshold"
+
+
+def test_a_lung_network_must_be_the_one_of_the_training(checkpoint: Path, tmp_path: Path) -> None:
+    lungs = write_lung_checkpoint(tmp_path / "lungs.ckpt")
+    digest = "c0ffee" * 10
+    bound = bound_to(checkpoint, f"checkpoint:{digest}", tmp_path / "t.ckpt")
+    with pytest.raises(UsageError, match=f"{digest}.*--lung-checkpoint"):
+        Predictor(bound, device="cpu")
+    with pytest.raises(UsageError, match=f"{digest}.*{sha256_file(lungs)}"):
+        Predictor(bound, lung_checkpoint=lungs, device="cpu")
+    unmasked = bound_to(checkpoint, "none", tmp_path / "u.ckpt")
+    with pytest.raises(UsageError, match="takes no lung mask"):
+        Predictor(unmasked, lung_checkpoint=lungs, device="cpu")
+
+
+def test_networks_in_each_others_place_are_refused(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="MaskedGAPResNetTask, not to UNet3dTask"):
+        Predictor(checkpoint, lung_checkpoint=checkpoint, device="cpu")
+    lungs = write_lung_checkpoint(tmp_path / "lungs.ckpt", hyper_parameters={"channels": [2, 2], "norm": None})
+    with pytest.raises(CheckpointError, match="does not classify"):
+        Predictor(lungs, device="cpu")

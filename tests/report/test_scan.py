@@ -43,6 +43,22 @@ def test_dots_of_the_score_curve_lead_to_their_slices(tmp_path: Path) -> None:
         assert page.all("figure", id_=f"slice-{index}")
 
 
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("threshold", "mask by an air threshold and anatomy"),
+        ("checkpoint:c0ffee", "mask by a trained network, sha256 c0ffee"),
+        ("lung_field", "mask by the published lung field"),
+        ("none", ""),
+    ],
+)
+def test_where_the_lung_mask_is_from(source: str, words: str, tmp_path: Path) -> None:
+    write_scan_page(scan(1, [0.1, 0.2, 0.7], mask_source=source), RUN, tmp_path / "scan.html")
+    text = Page(tmp_path / "scan.html").text.replace("mask by", "mask by ").replace("  ", " ")
+    assert words in text
+    assert ("mask by" in text) == bool(words)
+
+
 def test_a_failed_scan_says_why(tmp_path: Path) -> None:
     write_scan_page(failed(1, "The series has 2 slices."), RUN, tmp_path / "scan.html")
     page = Page(tmp_path / "scan.html")
