@@ -304,9 +304,8 @@ def test_two_processes_train_like_one(
         strategy = "ddp_spawn" if devices == 2 else "auto"
         run = trainer(accelerator="cpu", devices=devices, strategy=strategy, limit_val_batches=0)
         run.fit(task, datamodule=case.data(4, batch_size=2 // devices))
-        assert run.global_step == 2
         weights.append(task.state_dict())
-    assert any(not tensor.equal(start[key]) for key, tensor in weights[0].items())
+        assert any(not tensor.equal(start[key]) for key, tensor in weights[-1].items())
     for key, tensor in weights[0].items():
         torch.testing.assert_close(weights[1][key], tensor, rtol=0, atol=1e-6, msg=key)
 
