@@ -1,3 +1,7 @@
+from .attention import attention_curves as attention_curves
+from .attention import attention_figure as attention_figure
+from .attention import enhancement_figure as enhancement_figure
+from .attention import fade as fade
 from .element import ElementMap as ElementMap
 from .gradcam import ClassMaps as ClassMaps
 from .gradcam import GradCAM as GradCAM
@@ -12,8 +16,12 @@ __all__ = (
     "ClassMaps",
     "ElementMap",
     "GradCAM",
+    "attention_curves",
+    "attention_figure",
     "calibrate",
+    "enhancement_figure",
     "explained_classes",
+    "fade",
     "heat_colours",
     "maps_on_grid",
     "maximum_on_positives",
