@@ -171,3 +171,35 @@ def test_a_network_in_memory_has_to_know_its_window() -> None:
 
     with pytest.raises(UsageError, match="Hounsfield"):
         LungSegmenter(grey_value_network(), replace(RECORD, kind="ct_slice"))
+
+
+def test_the_network_of_a_real_training(tmp_path: Path) -> None:
+    """The file that the task itself writes, not one made by hand."""
+    import pytorch_lightning as pl
+    from pytorch_lightning.utilities.seed import isolate_rng
+
+    from covidct.tasks import UNet3dTask
+    from tests.fakes.checkpoint import tiny_data
+
+    with isolate_rng():
+        pl.seed_everything(0, verbose=False)
+        task = UNet3dTask(channels=[2, 4], window_size=32)
+        trainer = pl.Trainer(
+            max_steps=1,
+            accelerator="cpu",
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            limit_val_batches=0,
+        )
+        trainer.fit(task, datamodule=tiny_data(tmp_path))
+        trainer.save_checkpoint(tmp_path / "lungs.ckpt", weights_only=True)
+    segmenter = LungSegmenter.from_checkpoint(tmp_path / "lungs.ckpt")
+    assert segmenter.preprocessing == task.preprocessing
+    assert segmenter.window_size == 32
+    image = torch.rand(1, 1, 32, 32, 32)
+    task.eval()
+    with torch.inference_mode():
+        torch.testing.assert_close(torch.from_numpy(segmenter._logits(image)), task.model(image)[0])
