@@ -154,16 +154,32 @@ class UNet3d(nn.Module):
             BatchError: when the shape is not (B, C, D, H, W), or normalisation would see one value per channel.
             UsageError: when the size cannot be pooled and ``pad`` is off.
         """
-        valid = self.valid_size(image)
-        size = image.shape[2:]
-        if valid == tuple(size):
-            return self._run(image)
+        logits = self._run(self.fitted(image))
+        return logits[..., : image.shape[2], : image.shape[3], : image.shape[4]]  # without what was padded
+
+    def fitted(self, image: Tensor) -> Tensor:
+        """The image as the levels take it.
+
+        Args:
+            image: (B, C, D, H, W).
+
+        Returns:
+            the image, with zeros at the far end of each axis if ``pad`` is on and its size needs them.
+
+        Raises:
+            BatchError: as in :meth:`forward`.
+            UsageError: as in :meth:`forward`.
+        """
+        size, valid = tuple(image.shape[2:]), self.valid_size(image)
+        if size == valid:
+            return image
         if not self.pad:
             raise UsageError(
                 f"A volume of {_text(size)} voxels cannot be pooled {len(self.up)} times: use {_text(valid)}, the next "
                 f"valid size{', or pad=True' if self.padding == 'same' else ''}."
             )
-        return self._run(pad_to(image, valid))[..., : size[0], : size[1], : size[2]]
+        missing = [full - side for side, full in zip(size, valid, strict=True)]
+        return F.pad(image, [edge for count in missing[::-1] for edge in (0, count)])
 
     def valid_size(self, image: Tensor) -> tuple[int, ...]:
         """The smallest size that can be pooled, per axis and not below that of ``image``.
@@ -225,20 +241,6 @@ class _Join(nn.Module):
             skip = skip.narrow(axis, over // 2, raised.shape[axis]) if over else skip
         result: Tensor = self.merge(torch.cat((skip, raised), dim=1))
         return result
-
-
-def pad_to(image: Tensor, size: Sequence[int]) -> Tensor:
-    """Append zeros at the far end of each axis.
-
-    Args:
-        image: (B, C, D, H, W).
-        size: (D, H, W) in voxels, at least that of the image.
-
-    Returns:
-        (B, C, *size).
-    """
-    missing = [full - side for side, full in zip(image.shape[2:], size, strict=True)]
-    return F.pad(image, [edge for count in missing[::-1] for edge in (0, count)])
 
 
 def _double(inner: int, middle: int, outer: int, norm: str | None, margin: int) -> nn.Sequential:

@@ -6,17 +6,17 @@ import copy
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from covidct.errors import UsageError
-from covidct.models.unet3d import UNet3d
+from covidct.models.unet3d_slabs import SlabUNet3d
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from collections.abc import Callable, Iterator
+
+    from covidct.models.unet3d import UNet3d
 
 __all__ = ("InferenceUNet3d", "inference_copy")
-
-_CL = torch.channels_last_3d
-_SLAB_BYTES = 8 * 2**20  # of one level's features: a slab and its neighbours stay in the last cache; measured
 
 
 def inference_copy(net: UNet3d, *, dtype: torch.dtype | None = None) -> InferenceUNet3d:
@@ -72,9 +72,15 @@ class InferenceUNet3d:
     """
 
     def __init__(self, net: UNet3d, dtype: torch.dtype) -> None:
-        """Fold the weights."""
-        self.net = copy.deepcopy(net).eval().requires_grad_(False).to(dtype)
+        """Copy the network and fold its weights."""
         self.dtype = dtype
+        self._net = copy.deepcopy(net).eval().requires_grad_(False)
+        self._slab_net = None
+        if net.padding == "valid" or net.norm == "instance":
+            self._net.to(dtype)
+        else:
+            self._slab_net = SlabUNet3d(self._net, dtype)
+            self._net.to("meta")  # checks and pads, computes nothing
 
     @torch.inference_mode()
     def __call__(self, image: Tensor) -> Tensor:
@@ -84,14 +90,13 @@ class InferenceUNet3d:
             image: (B, C, D, H, W) in [0, 1], on the network's device.
 
         Returns:
-            (B, num_classes, D, H, W) float32.
+            (B, num_classes, D, H, W) float32; with valid convolutions of the central voxels only.
 
         Raises:
             BatchError: as in :meth:`UNet3d.forward`.
             UsageError: as in :meth:`UNet3d.forward`.
         """
-        result: Tensor = self.net(image.to(self.dtype)).float()
-        return result
+        return self._joined(image, Tensor.float, axis=1)
 
     @torch.inference_mode()
     def labels(self, image: Tensor) -> Tensor:
@@ -101,10 +106,33 @@ class InferenceUNet3d:
             image: as above.
 
         Returns:
-            (B, D, H, W) uint8.
+            (B, D, H, W) uint8; the first class where several are equal.
 
         Raises:
             BatchError: as in :meth:`UNet3d.forward`.
             UsageError: as in :meth:`UNet3d.forward`.
         """
-        return self(image).argmax(1).to(torch.uint8)
+        return self._joined(image, _first_largest, axis=0)
+
+    def _joined(self, image: Tensor, finish: Callable[[Tensor], Tensor], *, axis: int) -> Tensor:
+        """``finish`` of each slab, joined along ``axis``, the depth in its result, and cropped to the image."""
+        image, size = self._net.fitted(image.to(self.dtype)), image.shape[2:]
+        volumes = [torch.cat([finish(part[0]) for part in self._slabs(item[None])], axis) for item in image]
+        return torch.stack(volumes)[..., : size[0], : size[1], : size[2]]
+
+    def _slabs(self, image: Tensor) -> Iterator[Tensor]:
+        """Logits (1, num_classes, d, H, W) of one volume, from the first slice to the last."""
+        if self._slab_net is None:
+            yield self._net(image)
+        else:
+            yield from self._slab_net.slabs(image)
+
+
+def _first_largest(logits: Tensor) -> Tensor:
+    """Arg-max over the first axis of (C, D, H, W) as uint8; that of PyTorch takes fifteen times as long."""
+    best = logits[0]
+    labels = torch.zeros(best.shape, dtype=torch.uint8, device=best.device)
+    for index, rival in enumerate(logits[1:], 1):
+        labels.masked_fill_(rival > best, index)
+        best = torch.maximum(best, rival)
+    return labels
