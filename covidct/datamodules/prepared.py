@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from covidct.datamodules.sampling import Draw
 from covidct.errors import CovidctError
 from covidct.sample import Sample, collate
+from covidct.transforms.draw import draw_slices
 from covidct.transforms.prepare import to_sample, to_unit
 
 if TYPE_CHECKING:
@@ -38,7 +39,9 @@ class PreparedSamples(Dataset[Any]):
         records: the samples.
         places: (entry, row) of each sample.
         augment: applied to every sample; None: the samples as they are.
-        seed: with a draw, decides its augmentation.
+        max_slices: of volumes, draw this many slices of each sample (:func:`covidct.transforms.draw_slices`); None:
+            all of them.
+        seed: with a draw, decides its slices and its augmentation.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class PreparedSamples(Dataset[Any]):
         records: Sequence[Record],
         places: Sequence[tuple[str, int]],
         augment: Augment | None = None,
+        max_slices: int | None = None,
         seed: int = 0,
     ) -> None:
         """Keep identities as plain arrays, so that workers get no more than they need."""
@@ -61,6 +65,7 @@ class PreparedSamples(Dataset[Any]):
             "scan": np.array([dataset.scan_hash(record) for record in records], dtype=np.int64),
         }
         self.augment = augment
+        self.max_slices = max_slices
         self.seed = seed
         self._open: OrderedDict[str, Mapping[str, NDArray[Any]]] = OrderedDict()
 
@@ -75,20 +80,22 @@ class PreparedSamples(Dataset[Any]):
     def __getitem__(self, draw: int | Draw) -> Sample:
         """One sample of the contract, augmented where so configured."""
         index = _index(draw)
+        epoch, repeat = (draw.epoch, draw.repeat) if isinstance(draw, Draw) else (0, 0)
+        seed = (self.seed, epoch, index, repeat)
         arrays, row = self._arrays(index)
+        prepared = {key: value[row] for key, value in arrays.items()}
+        if self.max_slices is not None:
+            prepared = draw_slices(prepared, self.max_slices, seed=seed)
         sample = to_sample(
-            {key: value[row] for key, value in arrays.items()},
+            prepared,
             id=self.ids[index],
             **{key: torch.tensor(values[index]) for key, values in self.identities.items()},
         )
-        if self.augment is None:
-            return sample
-        epoch, repeat = (draw.epoch, draw.repeat) if isinstance(draw, Draw) else (0, 0)
-        return self.augment(sample, seed=(self.seed, epoch, index, repeat))
+        return sample if self.augment is None else self.augment(sample, seed=seed)
 
     def __getitems__(self, draws: Sequence[int | Draw]) -> Batch:
         """A collated batch: each pixel is read from the memory map and written to the batch once."""
-        if self.augment is None:
+        if self.augment is None and self.max_slices is None:
             indices = [_index(draw) for draw in draws]
             rows = [self._arrays(index) for index in indices]
             entries = {id(arrays): arrays for arrays, _ in rows}.values()

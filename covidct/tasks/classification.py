@@ -169,12 +169,17 @@ class ClassificationTask(BaseTask):
     def _step(self, batch: Batch, stage: str) -> Tensor:
         """Loss of a batch; see :class:`BaseTask`."""
         self.check_batch(batch)
-        logits = self._logits(self(batch))
+        output = self(batch)
+        logits = self._logits(output)
         loss = self.loss(logits, batch["label"])
         self._log_loss(stage, loss.detach(), len(logits))
         prob = logits.detach().float().softmax(1)
         self._metrics(stage).update(prob, batch["label"], scan=batch["scan"], subject=batch["subject"])
+        self._observe(output, batch, stage)
         return loss
+
+    def _observe(self, output: Any, batch: Batch, stage: str) -> None:  # noqa: ANN401  (what the network returns)
+        """What else a task notes of a batch; nothing here."""
 
     def _prediction(self, batch: Batch, logits: Tensor) -> dict[str, Any]:
         """What :meth:`predict_step` returns."""

@@ -1,5 +1,6 @@
 from .augment import Augment as Augment
 from .augment import default_augment as default_augment
+from .draw import draw_slices as draw_slices
 from .enhance import StochasticEnhanced as StochasticEnhanced
 from .enhance import ToneMapd as ToneMapd
 from .in_plane import InPlaned as InPlaned
@@ -7,6 +8,7 @@ from .prepare import prepare_image as prepare_image
 from .prepare import prepare_slices as prepare_slices
 from .prepare import prepare_volume as prepare_volume
 from .prepare import to_sample as to_sample
+from .resnext_plus_augment import resnext_plus_augment as resnext_plus_augment
 from .window import LungMaskd as LungMaskd
 from .window import WindowHUd as WindowHUd
 
@@ -18,8 +20,10 @@ __all__ = (
     "ToneMapd",
     "WindowHUd",
     "default_augment",
+    "draw_slices",
     "prepare_image",
     "prepare_slices",
     "prepare_volume",
+    "resnext_plus_augment",
     "to_sample",
 )

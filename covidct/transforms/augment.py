@@ -47,11 +47,14 @@ class Augment:
         transform: a torchvision v2 transform (an ``nn.Module``; gets ``tv_tensors``), or a MONAI dictionary transform
             over the keys ``image``, ``lung_mask``, ``lesion_mask`` (gets ``MetaTensor`` with channel first). Use
             ``allow_missing_keys=True`` and mode ``"nearest"`` for masks in MONAI.
+        labels: classes whose samples are augmented; None: all. Traces of the augmentation (interpolation, noise) then
+            tell the classes apart, so this is for the reproduction of recipes that did so.
     """
 
-    def __init__(self, transform: Callable[..., Any]) -> None:
+    def __init__(self, transform: Callable[..., Any], *, labels: Sequence[int] | None = None) -> None:
         """Keep the transform; it must pickle, since it goes to worker processes."""
         self.transform = transform
+        self.labels = None if labels is None else tuple(labels)
 
     def __call__(self, sample: Sample, *, seed: int | Sequence[int]) -> Sample:
         """Augment one sample.
@@ -66,6 +69,8 @@ class Augment:
         Raises:
             UsageError: when the transform changes the depth of a volume, or gives NaN.
         """
+        if self.labels is not None and int(sample["label"]) not in self.labels:
+            return cast("Sample", {key: value for key, value in sample.items() if key != "affine"})
         state = int(np.random.SeedSequence(seed).generate_state(1)[0])
         apply = _torchvision if isinstance(self.transform, torch.nn.Module) else _monai
         moved, mirrored = apply(self.transform, sample, state)
