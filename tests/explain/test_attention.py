@@ -62,9 +62,9 @@ def test_attention_figure_shows_slices_masks_and_attention(tmp_path: Path) -> No
 def test_attention_curves_compare_scans_of_unlike_length() -> None:
     figure = attention_curves({"a": np.full(4, 0.25), "b": np.array([0.5, 0.25, 0.25])})
     first, second, rule = figure.axes[0].lines
-    np.testing.assert_allclose(first.get_ydata(), 1.0)
-    np.testing.assert_allclose(second.get_ydata(), [1.5, 0.75, 0.75])
-    np.testing.assert_array_equal(rule.get_ydata(), 1.0)
+    np.testing.assert_allclose(np.asarray(first.get_ydata()), 1.0)
+    np.testing.assert_allclose(np.asarray(second.get_ydata()), [1.5, 0.75, 0.75])
+    np.testing.assert_array_equal(np.asarray(rule.get_ydata()), 1.0)
     with pytest.raises(UsageError, match="at least one scan"):
         attention_curves({})
 
