@@ -6,9 +6,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from jsonargparse import ArgumentParser
 
 from covidct.datamodules import CTVolumeDataModule
-from covidct.datasets import Cohort, COVID19CTSeg, PhantomCTSlices, PhantomCTVolumes, PhantomCXR, Record, TianchiLung
+from covidct.datasets import (
+    BaseDataset,
+    Cohort,
+    COVID19CTSeg,
+    PhantomCTSlices,
+    PhantomCTVolumes,
+    PhantomCXR,
+    Record,
+    TianchiLung,
+)
 from covidct.errors import InputError, ManifestError, UsageError
 from covidct.sample import check_batch, check_sample
 from covidct.volume import Volume
@@ -109,6 +119,27 @@ def test_batches_of_a_data_module_mix_the_data_sets(paper: Cohort, tmp_path: Pat
     assert len(batch["subject"].unique()) == 6
     assert (batch["slice_label"][:3] <= 0).all()  # -1 above and below the scan
     assert (batch["slice_label"][3:] == 1).any(dim=1).all()
+    held_out = CTVolumeDataModule(
+        paper, size=16, mask_source="none", hold_out_site="coronacases", cache_dir=str(tmp_path)
+    )
+    with pytest.raises(UsageError, match=r"class non_covid occurs at the site tianchi_lung only.*source"):
+        held_out.setup("fit")
+
+
+def test_cohorts_can_be_written_in_yaml(paper: Cohort) -> None:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(BaseDataset, "dataset")
+    members = [
+        {"class_path": f"covidct.datasets.{type(member).__name__}", "init_args": {"root": str(paper.datasets[1].root)}}  # type: ignore[attr-defined]
+        for member in paper.datasets
+    ]
+    members.append({"class_path": "covidct.datasets.LUNA16", "init_args": {"root": "nowhere", "subsets": [0, 1]}})
+    init = {"datasets": members, "annotations": ["slice_label"]}
+    node = {"dataset": {"class_path": "covidct.datasets.Cohort", "init_args": init}}
+    cohort = parser.instantiate(parser.parse_object(node))["dataset"]
+    assert isinstance(cohort, Cohort)
+    assert cohort.name == "tianchi_lung+covid19_ct_seg+luna16"
+    assert cohort.annotations == ("slice_label",)
 
 
 def test_slices_of_several_data_sets() -> None:
