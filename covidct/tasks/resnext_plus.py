@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
@@ -113,6 +113,7 @@ class ResNeXtPlusTask(ClassificationTask):
         super().__init__(
             num_classes=num_classes, class_weights=class_weights, optimizer=optimizer, lr_scheduler=lr_scheduler
         )
+        self.test_slice_metrics = None
         if not self.model.uses_mask:
             self.inputs = ("image", "slice_mask")  # type: ignore[misc]  # this task's own, narrower than its class's
 
@@ -202,29 +203,29 @@ class ResNeXtPlusTask(ClassificationTask):
         return attention
 
     def on_test_start(self) -> None:
-        """Say it when there will be no slice scores."""
+        """Prepare for slice scores, or say that there will be none."""
         super().on_test_start()
-        if not self.model.uses_attention:
+        if self.model.uses_attention:
+            self.test_slice_metrics = SliceMetrics().to(self.device)
+        else:
             _LOGGER.info("The variant %s has no slice attention, so there are no slice scores.", self.model.variant)
 
     def on_test_epoch_end(self) -> None:
         """Log the scores of the volumes, and those of their slices where they have labels."""
         super().on_test_epoch_end()
-        metrics: SliceMetrics | None = getattr(self, "test_slice_metrics", None)
-        if metrics is not None:
-            self.log_dict({f"test_slice_{name}": value for name, value in metrics.compute().items()}, on_epoch=True)
+        if self.test_slice_metrics is not None:
+            scores = self.test_slice_metrics.compute()
+            self.log_dict({f"test_slice_{name}": value for name, value in scores.items()}, on_epoch=True)
             self.test_slice_metrics = None
 
     def _observe(self, output: dict[str, Tensor], batch: Batch, stage: str) -> None:
-        """Collect attention and slice labels of a test batch."""
-        if stage != "test" or "slice_label" not in batch or "attention" not in output:
+        """Collect attention and slice labels of a test batch; every process does, labels or not."""
+        if stage != "test" or self.test_slice_metrics is None:
             return
-        if getattr(self, "test_slice_metrics", None) is None:
-            self.test_slice_metrics = SliceMetrics().to(self.device)
-        last = len(self.class_weight) - 1
-        label = batch["slice_label"]
-        cast("SliceMetrics", self.test_slice_metrics).update(
-            output["attention"],
+        attention, last = output["attention"], len(self.class_weight) - 1
+        label = batch.get("slice_label", torch.full(attention.shape, -1, device=attention.device))
+        self.test_slice_metrics.update(
+            attention,
             torch.where(label < 0, label, (label == last).long()),
             real=batch.get("slice_mask"),
             diagnosed=output["logits"].argmax(1) == last,

@@ -40,6 +40,7 @@ class Case:
 
 CASES: dict[str, Case] = {
     "MaskedGAPResNetTask": Case("masked_gap_resnet", {"backbone": "resnet18", "slice_size": 48}),
+    "ResNeXtPlusTask": Case("resnext_plus", {"backbone": "resnet10", "slice_size": 48}),
     "UNet3dTask": Case("unet3d", {"channels": [4, 8]}, lungs_batch, TinyLungsDataModule),
 }
 """One line per task; a task of ``covidct.tasks`` without a line fails the conformance tests."""
