@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from covidct.errors import CheckpointError, UsageError
 from covidct.functional import keep_lungs, labels_from_logits, sliding_window_labels
 from covidct.models.unet3d import UNet3d
+from covidct.models.unet3d_inference import inference_copy
 from covidct.preprocessing import Preprocessing
 from covidct.transforms import prepare_volume
 from covidct.transforms.prepare import to_unit
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from numpy.typing import NDArray
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from covidct.volume import Volume
 
@@ -47,16 +49,17 @@ class LungSegmenter:
     instead.
 
     Attributes:
-        network: in evaluation mode, on the device.
         preprocessing: of the training.
         sha256: of the checkpoint file; empty for a network that was given.
-        device: where the network is.
+        device: where the network runs.
 
     Args:
-        network: (B, 1, D, H, W) in [0, 1] to logits (B, 3, D, H, W): background, right lung, left lung.
+        network: image (B, 1, D, H, W) in [0, 1] to logits (B, 3, D, H, W): background, right lung, left lung. It is
+            copied (:func:`covidct.models.inference_copy`), so later training of it changes nothing here.
         preprocessing: of the training.
         sha256: of the file that the network is from.
         device: a torch device.
+        dtype: the network computes in; None: bfloat16 where the device multiplies it natively, else float32.
         window_size: volumes with more voxels along an axis are seen window by window of this many voxels, as by
             ``UNet3dTask``; 128 is the size of its training.
         overlap: of the windows, see :func:`covidct.functional.sliding_window_labels`.
@@ -67,35 +70,39 @@ class LungSegmenter:
 
     def __init__(
         self,
-        network: nn.Module,
+        network: UNet3d,
         preprocessing: Preprocessing,
         *,
         sha256: str = "",
         device: str | torch.device = "cpu",
+        dtype: torch.dtype | None = None,
         window_size: int = 128,
         overlap: float = 0.25,
     ) -> None:
-        """Take the network over: it is put into evaluation mode on the device."""
+        """Copy the network to the device."""
         if preprocessing.kind != "ct_volume" or preprocessing.window is None or preprocessing.masking != "original":
             raise UsageError(
                 "A lung network sees whole CT volumes in Hounsfield units, but this one was trained with "
                 f"kind={preprocessing.kind!r}, window={preprocessing.window}, masking={preprocessing.masking!r}: give "
                 "kind='ct_volume', a window and masking='original'."
             )
-        self.network = network.to(device).eval()
         self.preprocessing = preprocessing
         self.sha256 = sha256
         self.device = torch.device(device)
+        self._network = inference_copy(copy.deepcopy(network).to(self.device), dtype=dtype)
         self.window_size, self.overlap = window_size, overlap
         self._record = replace(preprocessing, mask_source="none")
 
     @classmethod
-    def from_checkpoint(cls, path: str | os.PathLike[str], *, device: str | torch.device = "cpu") -> Self:
+    def from_checkpoint(
+        cls, path: str | os.PathLike[str], *, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+    ) -> Self:
         """Read a lung network from the checkpoint of its training.
 
         Args:
             path: a ``.ckpt`` file of ``UNet3dTask``.
             device: where the network shall run.
+            dtype: the network computes in; None: as in the class.
 
         Raises:
             CheckpointError: when the file is damaged, holds pickled objects, or belongs to another task.
@@ -107,7 +114,7 @@ class LungSegmenter:
         network = _network(parameters, checkpoint["state_dict"], name)
         windows = {key: parameters[key] for key in ("window_size", "overlap") if key in parameters}
         try:
-            return cls(network, preprocessing, sha256=sha256_file(path), device=device, **windows)
+            return cls(network, preprocessing, sha256=sha256_file(path), device=device, dtype=dtype, **windows)
         except UsageError as error:
             raise CheckpointError(f"{name} cannot find lungs: {error}") from error
 
@@ -160,9 +167,7 @@ class LungSegmenter:
 
     def _run(self, image: Tensor) -> Tensor:
         """Logits of the network in float32 on the CPU."""
-        with torch.inference_mode():
-            logits: Tensor = self.network(image.to(self.device))
-        return logits.float().cpu()
+        return self._network(image.to(self.device)).cpu()
 
 
 def _preprocessing(record: Mapping[str, Any], file: str) -> Preprocessing:
