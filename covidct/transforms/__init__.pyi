@@ -3,12 +3,14 @@ from .augment import default_augment as default_augment
 from .draw import draw_slices as draw_slices
 from .enhance import StochasticEnhanced as StochasticEnhanced
 from .enhance import ToneMapd as ToneMapd
+from .field_of_view import RandFieldOfViewd as RandFieldOfViewd
 from .in_plane import InPlaned as InPlaned
 from .prepare import prepare_image as prepare_image
 from .prepare import prepare_slices as prepare_slices
 from .prepare import prepare_volume as prepare_volume
 from .prepare import to_sample as to_sample
 from .resnext_plus_augment import resnext_plus_augment as resnext_plus_augment
+from .segmentation import segmentation_augment as segmentation_augment
 from .window import LungMaskd as LungMaskd
 from .window import WindowHUd as WindowHUd
 
@@ -16,6 +18,7 @@ __all__ = (
     "Augment",
     "InPlaned",
     "LungMaskd",
+    "RandFieldOfViewd",
     "StochasticEnhanced",
     "ToneMapd",
     "WindowHUd",
@@ -25,5 +28,6 @@ __all__ = (
     "prepare_slices",
     "prepare_volume",
     "resnext_plus_augment",
+    "segmentation_augment",
     "to_sample",
 )
