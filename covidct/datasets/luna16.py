@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 __all__ = ("LUNA16",)
 
 _LUNGS = {4: 1, 3: 2, 5: 0}
-"""Codes of ``seg-lungs-LUNA16`` to ours: 4 right lung, 3 left lung, 5 trachea and bronchi (facts 0.2 and 2.2). They
-come from third-party readers, not from the publisher: every mask is checked against the patient axis."""
+"""Codes of ``seg-lungs-LUNA16`` to ours: 4 right lung, 3 left lung, 5 trachea and bronchi. Recommendation, from
+third-party readers: the publisher does not say. Every mask is checked against the patient axis."""
 
 
 class LUNA16(BaseDataset):

@@ -7,6 +7,7 @@ import pytest
 
 from covidct.datasets.layout import find_folder, list_scans, settle_sides
 from covidct.errors import InputError, ManifestError
+from covidct.io import read_mask, read_scan
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,3 +51,14 @@ def test_swapped_sides() -> None:
     np.testing.assert_array_equal(mended == 2, mirrored == 1)
     np.testing.assert_array_equal(mended == 1, mirrored == 2)
     assert mended.dtype == np.uint8
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("case", ["id001", "id002", "id003"])
+def test_sides_of_real_masks(real_data: Path, case: str) -> None:
+    (scan,) = (real_data / "ct_imlab_lung3d").glob(f"{case}*_ct.nii.gz")
+    volume = read_scan(scan)
+    mask = read_mask(scan.with_name(scan.name.replace("_ct", "_lung_lr_derived")), volume)
+    assert settle_sides(mask, on_fault="error") == (mask, ())
+    with pytest.raises(InputError, match="swapped_sides"):
+        settle_sides(np.array([0, 2, 1], dtype=np.uint8)[mask], on_fault="error")

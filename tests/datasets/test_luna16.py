@@ -113,3 +113,18 @@ def test_what_is_missing_or_twice_is_said(root: Path) -> None:
 def test_wrong_subsets(subsets: tuple[int, ...]) -> None:
     with pytest.raises(UsageError, match="subsets"):
         LUNA16("nowhere", subsets=subsets)
+
+
+def test_scans_stored_turned_by_half_a_circle(tmp_path: Path) -> None:
+    """A few LUNA16 files have TransformMatrix = -1 0 0 0 -1 0 0 0 1: their rows and columns run the other way."""
+    raw: Any = chest(seed=5)
+    turn = np.diag([-1.0, -1.0, 1.0, 1.0])
+    turn[:2, 3] = raw.scan.shape[2] - 1, raw.scan.shape[1] - 1
+    affine = raw.scan.affine @ turn
+    for folder, array in (("subset0", raw.scan.array), ("seg-lungs-LUNA16", CODES[raw.lung_mask])):
+        save_mhd(tmp_path / folder / "1.2.3.mhd", array[:, ::-1, ::-1], affine)
+    assert "-1 0 0 0 -1 0 0 0 1" in (tmp_path / "subset0" / "1.2.3.mhd").read_text()
+    loaded = LUNA16(tmp_path, subsets=(0,)).load(0)
+    assert isinstance(loaded.scan, Volume)
+    np.testing.assert_array_equal(loaded.scan.array, raw.scan.array)
+    np.testing.assert_array_equal(loaded.lung_mask, raw.lung_mask)
