@@ -126,7 +126,7 @@ def test_geometry_of_display_scans_is_checked(root: Path) -> None:
     save_nifti(display(raw.scan.array), sheared, root / FOLDERS[0] / "radiopaedia_10_85902_1.nii.gz")
     for policy in ("error", "repair"):  # nothing mends the geometry of a scan that is no HU
         with pytest.raises(InputError, match="correct the file"):
-            COVID19CTSeg(root, on_fault=policy).load(3)  # type: ignore[arg-type]
+            COVID19CTSeg(root, on_fault=policy).load(3)
 
 
 def test_swapped_sides_and_unknown_codes(root: Path) -> None:
