@@ -23,12 +23,17 @@ class Preview:
         lung_mask: (n, H, W) uint8, 0 background, 1 right, 2 left.
         weights: (n, h, w) float32 pooling weights of these slices, each summing to one; None when there are none.
         indices: index of each shown slice in the volume the network saw.
+        cam: (n, h, w) float32 Grad-CAM of these slices, 1 = the largest value on training scans of the class; None when
+            there is none.
+        cam_class: the class that ``cam`` explains. With a class but no ``cam``, the checkpoint has no fixed scale.
     """
 
     slices: NDArray[np.uint8]
     lung_mask: NDArray[np.uint8]
     weights: NDArray[np.float32] | None
     indices: tuple[int, ...]
+    cam: NDArray[np.float32] | None = None
+    cam_class: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,8 @@ class ScanResult:
             network, ``"file"``; ``"none"`` or empty when there is none.
         slice_scores: score of the predicted class's slices along the body axis, feet to head; empty when the network
             has none.
+        attention: share of each slice in the diagnosis, feet to head, summing to one over the real slices, NaN on
+            others; empty when the network has no slice attention. A share is no probability of the slice.
         seconds: time per step.
         label: the true class when the manifest gives it, else empty.
         preview: pictures for the report, not part of the JSON.
@@ -63,6 +70,7 @@ class ScanResult:
     lungs_ml: dict[str, float] = field(default_factory=dict)
     mask_source: str = ""
     slice_scores: tuple[float, ...] = ()
+    attention: tuple[float, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
     label: str = ""
     preview: Preview | None = None

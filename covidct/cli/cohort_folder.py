@@ -162,7 +162,7 @@ def _lightest(preview: Preview) -> Preview:
     middle = len(preview.slices) // 2
     part = slice(middle, middle + 1)
     weights = None if preview.weights is None else preview.weights[part].copy()
-    return Preview(
+    return Preview(  # without Grad-CAM: the cohort's page shows a thumbnail
         preview.slices[part].copy(), preview.lung_mask[part].copy(), weights, preview.indices[middle : middle + 1]
     )
 
@@ -194,8 +194,8 @@ def _read_result(path: Path) -> ScanResult | None:
             return None
         values = {key: value for key, value in record.items() if key not in _RUN_KEYS}
         values["findings"] = tuple(Finding(**finding) for finding in values["findings"])
-        scores = (float("nan") if score is None else score for score in values["slice_scores"])
-        values["slice_scores"] = tuple(scores)
+        for key in ("slice_scores", "attention"):
+            values[key] = tuple(float("nan") if score is None else score for score in values[key])
         return ScanResult(**values, preview=_read_preview(path.with_suffix(".npz")))
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -2,7 +2,14 @@ from .attention import attention_curves as attention_curves
 from .attention import attention_figure as attention_figure
 from .attention import enhancement_figure as enhancement_figure
 from .attention import fade as fade
+from .deletion import DeletionCurve as DeletionCurve
+from .deletion import deletion_curve as deletion_curve
+from .deletion import deletion_figure as deletion_figure
 from .element import ElementMap as ElementMap
+from .features import FeatureRow as FeatureRow
+from .features import feature_figure as feature_figure
+from .features import feature_row as feature_row
+from .features import mean_feature_map as mean_feature_map
 from .gradcam import ClassMaps as ClassMaps
 from .gradcam import GradCAM as GradCAM
 from .overlay import heat_colours as heat_colours
@@ -14,16 +21,19 @@ from .scale import maximum_on_positives as maximum_on_positives
 
 __all__ = (
     "ClassMaps",
+    "DeletionCurve",
     "ElementMap",
+    "FeatureRow",
     "GradCAM",
-    "attention_curves",
-    "attention_figure",
     "calibrate",
-    "enhancement_figure",
+    "deletion_curve",
+    "deletion_figure",
     "explained_classes",
-    "fade",
+    "feature_figure",
+    "feature_row",
     "heat_colours",
     "maps_on_grid",
     "maximum_on_positives",
+    "mean_feature_map",
     "overlay",
 )

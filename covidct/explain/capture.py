@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ("FeatureTape", "recording")
+__all__ = ("FeatureTape", "evaluation", "recording")
 
 
 class FeatureTape:
@@ -92,23 +92,31 @@ def recording(network: nn.Module, layer: str) -> Iterator[FeatureTape]:
             f"{type(network).__name__} has no layer {layer!r}: name a submodule with layer= (it has {names})."
         ) from error
     tape = FeatureTape(layer)
-    modes = [(part, part.training) for part in network.modules()]
-    recurrent = [(part, part.dropout) for part in network.modules() if isinstance(part, nn.RNNBase)]
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    recurrent = [(part, part.dropout) for part in network.modules() if isinstance(part, nn.RNNBase)]
     handle = module.register_forward_hook(tape.keep)
     try:
-        network.eval()
-        for layers, _ in recurrent:  # cuDNN differentiates them in training mode only; without dropout it is the same
-            layers.training, layers.dropout = True, 0.0
-        for parameter in trained:
-            parameter.requires_grad_(False)
-        with torch.inference_mode(mode=False), torch.enable_grad():
+        with evaluation(network), torch.inference_mode(mode=False), torch.enable_grad():
+            for part, _ in recurrent:  # cuDNN differentiates them in training mode only; without dropout it is the same
+                part.training, part.dropout = True, 0.0
+            for parameter in trained:
+                parameter.requires_grad_(False)
             yield tape
     finally:
         handle.remove()
         for parameter in trained:
             parameter.requires_grad_()
+        for part, dropout in recurrent:
+            part.dropout = dropout
+
+
+@contextmanager
+def evaluation(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode for a while; each part is in its own mode again afterwards."""
+    modes = [(part, part.training) for part in network.modules()]
+    try:
+        network.eval()
+        yield
+    finally:
         for part, mode in modes:
             part.training = mode
-        for layers, dropout in recurrent:
-            layers.dropout = dropout

@@ -12,6 +12,7 @@ import torch
 
 from covidct.errors import CheckpointError
 from covidct.inference.device import find_device
+from covidct.inference.explained import predict, with_cam
 from covidct.inference.lung_network import find_lung_network
 from covidct.inference.segment import segment_scan
 from covidct.result import Preview, ScanResult
@@ -49,6 +50,7 @@ class Predictor:
         mask_source: where lung masks come from, see :class:`covidct.result.ScanResult`; that of the training, unless a
             lung network was given.
         on_fault: what is done with wrong geometry.
+        explain: whether the pictures have Grad-CAM.
 
     Args:
         checkpoint: a ``.ckpt`` file of a task on CT volumes.
@@ -56,6 +58,7 @@ class Predictor:
             it must be that very file; another task gets its masks from it instead of those it was trained with.
         device: ``"auto"`` (CUDA when there is one, else the CPU) or a torch device such as ``"cuda:1"``.
         on_fault: ``"error"``, ``"repair"`` or ``"warn"``, see :func:`covidct.io.read_scan`.
+        explain: put Grad-CAM into the pictures; it costs little beside the network itself.
 
     Raises:
         CheckpointError: when a file is damaged, pickled, or of a task of another kind.
@@ -69,6 +72,7 @@ class Predictor:
         lung_checkpoint: str | os.PathLike[str] | None = None,
         device: str = "auto",
         on_fault: Literal["error", "repair", "warn"] = "error",
+        explain: bool = True,
     ) -> None:
         """Load the checkpoints."""
         task = load_task(checkpoint)
@@ -92,6 +96,7 @@ class Predictor:
         )
         self.mask_source = self.segmenter.mask_source if self.segmenter else self.preprocessing.mask_source
         self.on_fault = on_fault
+        self.explain = explain
 
     def read(self, scan: ScanInput) -> Volume:
         """Read a scan; see :func:`covidct.io.read_scan`."""
@@ -135,7 +140,7 @@ class Predictor:
             prepared = prepare_volume(volume, record, lung_mask=mask)
             batch = collate([to_sample(prepared, id=id, subject=nobody, scan=nobody)])
         with _timed(seconds, "network"):
-            (result,) = results_of_batch(self.task, batch)
+            (result,) = results_of_batch(self.task, batch, explain=self.explain)
         with _timed(seconds, "pictures"):
             preview = result.preview and finer_preview(result.preview, volume, record, lung_mask=mask)
         return replace(
@@ -158,22 +163,24 @@ class Predictor:
         return replace(record, mask_source="file"), lungs.mask, dict(lungs.lungs_ml)
 
 
-def results_of_batch(task: BaseTask, batch: Batch) -> list[ScanResult]:
+def results_of_batch(task: BaseTask, batch: Batch, *, explain: bool = True) -> list[ScanResult]:
     """Apply a task to a batch of CT volumes.
 
     Args:
         task: a volume classifier in evaluation mode; the batch is moved to its device.
         batch: as :func:`covidct.sample.collate` makes it, with ``lung_mask`` where the task has pooling weights.
+        explain: put Grad-CAM into the pictures, in the fixed scale of the task.
 
     Returns:
-        One result per scan with probabilities, slice scores and pictures; ``label`` where the batch has one.
+        One result per scan with probabilities, slice scores or attention, and pictures; ``label`` where the batch has
+        one.
     """
     on_device = {
         key: value.to(task.device) if isinstance(value, torch.Tensor) and key in (*task.inputs, *_IDENTITY) else value
         for key, value in batch.items()
     }
+    found, explained = predict(task, on_device, explain=explain)
     with torch.inference_mode():
-        found = task.predict_step(on_device, 0)
         weights = _pooling_weights(task, on_device)
     names = task.class_names
     results = []
@@ -181,6 +188,7 @@ def results_of_batch(task: BaseTask, batch: Batch) -> list[ScanResult]:
         probabilities = dict(zip(names, found["prob"][index].tolist(), strict=True))
         predicted = names[int(found["pred"][index])]
         scores = _slice_scores(found, index, names.index(predicted))
+        attention = tuple(found["attention"][index].tolist()) if "attention" in found else ()
         label = int(batch["label"][index]) if "label" in batch else -1
         results.append(
             ScanResult(
@@ -189,8 +197,11 @@ def results_of_batch(task: BaseTask, batch: Batch) -> list[ScanResult]:
                 probabilities=probabilities,
                 predicted=predicted,
                 slice_scores=scores,
+                attention=attention,
                 label=names[label] if label >= 0 else "",
-                preview=make_preview(batch, index, scores=scores, weights=weights),
+                preview=with_cam(
+                    make_preview(batch, index, scores=scores or attention, weights=weights), explained, index
+                ),
             )
         )
     return results
@@ -207,7 +218,7 @@ def make_preview(
     Args:
         batch: CT volumes with ``lung_mask``.
         index: of the scan in the batch.
-        scores: score of each slice, NaN where there is none.
+        scores: score or attention of each slice, NaN where there is none.
         weights: (B, D, h, w) pooling weights, or None.
 
     Returns:

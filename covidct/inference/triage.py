@@ -38,6 +38,7 @@ def triage(
     lung_checkpoint: str | os.PathLike[str] | None = None,
     device: str = "auto",
     on_fault: Literal["error", "repair", "warn"] = "error",
+    explain: bool = True,
 ) -> CohortResult:
     """Apply a checkpoint to all scans among files, folders and zips.
 
@@ -47,6 +48,7 @@ def triage(
         lung_checkpoint: a ``.ckpt`` file of a lung network, see :class:`Predictor`.
         device: ``"auto"`` or a torch device.
         on_fault: what to do with wrong geometry, see :func:`covidct.io.read_scan`.
+        explain: put Grad-CAM into the pictures.
 
     Returns:
         One result per scan in the order found. Ids are random and lead nowhere; a scan that could not be used has the
@@ -56,7 +58,9 @@ def triage(
         UsageError: when a path does not exist, or there is no scan in any of them.
         CheckpointError: when a checkpoint cannot be used.
     """
-    predictor = Predictor(checkpoint, lung_checkpoint=lung_checkpoint, device=device, on_fault=on_fault)
+    predictor = Predictor(
+        checkpoint, lung_checkpoint=lung_checkpoint, device=device, on_fault=on_fault, explain=explain
+    )
     scans = discover(paths)
     results = tuple(examine(predictor, scan, id=f"scan-{secrets.token_hex(6)}") for scan in scans)
     return CohortResult(results, run_record(predictor))
@@ -143,6 +147,7 @@ def run_record(predictor: Predictor) -> dict[str, Any]:
         "preprocessing": predictor.preprocessing.to_dict(),
         "mask_source": predictor.mask_source,
         "on_fault": predictor.on_fault,
+        "grad_cam": predictor.explain,
         "device": str(predictor.device),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -60,6 +60,7 @@ def write_evaluation_page(
         calibration=calibration_chart(report),
         strip=_strip(report, done, positive),
         views=[scan_view(scan, slices=slices) for scan in chosen],
+        cam=any(scan.preview is not None and scan.preview.cam is not None for scan in chosen),
         cases=[scan_view(scan) for scan in done],
         failed=[scan for scan in cohort.scans if scan.status == "failed"],
         facts=facts(cohort.run),

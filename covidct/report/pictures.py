@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from covidct.explain.overlay import OPACITY, heat_colours, upsample
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -32,6 +34,7 @@ class Picture:
         right: SVG path of the right lung's outline, empty without one.
         left: SVG path of the left lung's outline.
         weights: data URI of the pooling weights, one pixel per cell of the feature map; empty without weights.
+        cam: data URI of Grad-CAM in colour, transparent where cold; empty without one.
     """
 
     index: int
@@ -41,6 +44,7 @@ class Picture:
     right: str
     left: str
     weights: str
+    cam: str
 
 
 def pictures(preview: Preview, *, limit: int | None = None) -> list[Picture]:
@@ -76,6 +80,7 @@ def _picture(preview: Preview, number: int, heaviest: float) -> Picture:
         right=_outline(mask == 1),
         left=_outline(mask == 2),
         weights="" if weights is None else _uri(_overlay(weights, heaviest), ".png"),
+        cam="" if preview.cam is None else _uri(_heat(preview.cam[number], (image.shape[0], image.shape[1])), ".png"),
     )
 
 
@@ -88,6 +93,15 @@ def _overlay(weights: NDArray[np.float32], heaviest: float) -> NDArray[np.uint8]
     pixels = np.empty((*weights.shape, 4), np.uint8)
     pixels[..., :3] = _WEIGHT_BGR
     pixels[..., 3] = np.rint(finite / max(heaviest, 1e-12) * _MAX_ALPHA)
+    return pixels
+
+
+def _heat(cam: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Grad-CAM (h, w) in its fixed scale as BGRA pixels of a slice, the opacity in proportion to the value."""
+    values = upsample(cam, size).clip(0, 1)
+    pixels = np.empty((*size, 4), np.uint8)
+    pixels[..., :3] = np.rint(255 * heat_colours(values)[..., ::-1])
+    pixels[..., 3] = np.rint(255 * OPACITY * values)
     return pixels
 
 

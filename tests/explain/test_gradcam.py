@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from covidct.sample import Batch
+    from covidct.tasks import MaskedGAPResNetTask
 
 
 def reference(network: nn.Module, layer: nn.Module, image: Tensor, target: int) -> NDArray[np.float64]:
@@ -34,6 +35,24 @@ def reference(network: nn.Module, layer: nn.Module, image: Tensor, target: int) 
     (gradient,) = torch.autograd.grad(score, kept)
     features, alpha = kept[0].detach().numpy().astype(float), gradient.numpy().astype(float).mean((2, 3))
     return np.asarray(np.maximum((alpha[:, :, None, None] * features).sum(1), 0))
+
+
+def reference_of_task(task: MaskedGAPResNetTask, batch: Batch, target: int) -> NDArray[np.float64]:
+    """The same formula for a task on one volume: (rows of the trunk, h, w)."""
+    return reference(_OnBatch(task, batch), task.model.trunk["layer4"], batch["image"], target)
+
+
+class _OnBatch(nn.Module):
+    """A task as a function of the image, all slices in one chunk."""
+
+    def __init__(self, task: MaskedGAPResNetTask, batch: Batch) -> None:
+        super().__init__()
+        self.task, self.batch = task, batch
+        task.model.slices_per_chunk = 1000
+
+    def forward(self, image: Tensor) -> Tensor:
+        logits: Tensor = self.task({**self.batch, "image": image})
+        return logits
 
 
 def test_one_slice_and_a_linear_head_have_a_closed_form() -> None:
