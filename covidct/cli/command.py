@@ -27,10 +27,10 @@ def run_function(
 
     Args:
         function: its positional parameters become positional arguments, its keyword parameters options, its
-            parameters that are False by default flags.
+            parameters that are False by default flags, those that are True flags with a ``--no-`` form.
         argv: arguments after the verb. ``--on-fault`` and ``--on_fault`` are the same.
         verb: name of the command.
-        variadic: positional parameters that take one or more values, and the type of one value.
+        variadic: parameters that take one or more values, and the type of one value.
 
     Returns:
         The exit code that ``function`` returns.
@@ -68,7 +68,7 @@ def usage_sentence(message: str, verb: str) -> str:
 def _make_parser(function: Callable[..., int], *, verb: str, variadic: Mapping[str, type]) -> ArgumentParser:
     """Build the parser of a function."""
     from docstring_parser import parse
-    from jsonargparse import ArgumentParser
+    from jsonargparse import ActionYesNo, ArgumentParser
 
     doc = parse(inspect.getdoc(function) or "")
     help_of = {parameter.arg_name: parameter.description for parameter in doc.params}
@@ -79,11 +79,17 @@ def _make_parser(function: Callable[..., int], *, verb: str, variadic: Mapping[s
     for name, parameter in inspect.signature(function).parameters.items():
         if name in variadic:
             # jsonargparse takes one value per positional of a function; several need an argument of their own
-            parser.add_argument(name, nargs="+", type=variadic[name], help=help_of.get(name))
+            option = parameter.kind is parameter.KEYWORD_ONLY
+            extra = {"default": parameter.default} if option else {}
+            place = f"--{name}" if option else name
+            parser.add_argument(place, nargs="+", type=variadic[name], help=help_of.get(name), **extra)
         elif parameter.kind is parameter.POSITIONAL_OR_KEYWORD and parameter.default is not parameter.empty:
             parser.add_argument(name, nargs="?", type=types[name], default=parameter.default, help=help_of.get(name))
         elif parameter.default is False:
             parser.add_argument(f"--{name}", action="store_true", help=help_of.get(name))
+        elif parameter.default is True:
+            switch = ActionYesNo(yes_prefix="", no_prefix="no_")
+            parser.add_argument(f"--{name}", action=switch, default=True, help=help_of.get(name))
         else:
             continue
         done.add(name)

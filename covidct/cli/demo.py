@@ -35,6 +35,7 @@ _BATCH = 4
 _LEARNING_RATE = 1e-3  # random weights, falling along a cosine: the published 1e-5 is for weights from ImageNet
 _SCORES = (("auroc", "covid"), ("sensitivity", "covid"), ("specificity", "covid"), ("accuracy", "overall"))
 _FILES = ("report.html", "metrics.json", "predictions.csv", "model.ckpt")
+_CALIBRATED = 8  # training scans of each class that the scale of Grad-CAM comes from
 _PICTURED = 18  # scans with pictures in the report
 _FEWEST = 18  # scans: below, a part of the split has no scan of some class
 
@@ -78,6 +79,8 @@ def demo(*, out: Path = Path("covidct-demo"), seed: int = 0, scans: int = 150) -
             data.prepare_data()
         with _told("training"):
             task, trainer = _train(data)
+        with _told("the scale of Grad-CAM"):
+            _calibrate(task, data)
         with _told("test and report"):
             report = _leave(task, trainer, data, out=out, seed=seed)
     _summary(report, out, seconds=time.perf_counter() - start)
@@ -130,6 +133,20 @@ def _train(data: CTVolumeDataModule) -> tuple[MaskedGAPResNetTask, Trainer]:
     )
     trainer.fit(task, datamodule=data)
     return task, trainer
+
+
+def _calibrate(task: MaskedGAPResNetTask, data: CTVolumeDataModule) -> None:
+    """Fix the colour scale of the pictures on some training scans of each class."""
+    from covidct.explain import calibrate
+    from covidct.sample import collate
+
+    samples, taken = data.samples("train"), [0] * len(data.class_names)
+    chosen = []
+    for index, record in enumerate(data.records("train")):
+        taken[record.label] += 1
+        if taken[record.label] <= _CALIBRATED:
+            chosen.append(index)
+    calibrate(task, (collate([samples[index]]) for index in chosen))
 
 
 def _leave(

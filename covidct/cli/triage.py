@@ -51,7 +51,7 @@ def triage_inputs(
         resume: keep what an earlier run into the same folder has finished.
         on_fault: what to do with wrong geometry: refuse it, repair what can be repaired, or go on as it is.
         device: auto (CUDA when there is one), cpu, or a torch device such as cuda:1.
-        explain: draw Grad-CAM on the slices, in the scale that the checkpoint keeps; false saves a little time.
+        explain: draw Grad-CAM on the slices, in the scale that the checkpoint keeps; --no-explain saves a little time.
 
     Returns:
         0, 1 when some inputs failed, 3 when all did.
