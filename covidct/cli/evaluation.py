@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from covidct.errors import UsageError
 from covidct.inference.predictor import results_of_batch
-from covidct.metrics import triage_report
+from covidct.metrics import VolumeSlices, slice_report, triage_report
 from covidct.report import write_evaluation_page, write_metrics_json, write_predictions_csv
 from covidct.result import CohortResult
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from covidct.metrics import TriageReport
+    from covidct.result import ScanResult
     from covidct.sample import Batch
     from covidct.tasks import BaseTask
 
@@ -35,16 +37,19 @@ def evaluate(
         resamples: of the bootstrap over subjects.
 
     Returns:
-        The report, and all results with pictures.
+        The report, with slice-level scores where the network has slice attention and the scans have slice labels; and
+        all results with pictures.
 
     Raises:
         UsageError: when no scan has a label.
     """
     task.eval()
-    results, subjects = [], []
+    results, subjects, slices = [], [], []
     for batch in batches:
-        results += results_of_batch(task, batch)
+        found = results_of_batch(task, batch)
+        results += found
         subjects += batch["subject"].tolist()
+        slices += _slices_of_batch(found, batch, positive=task.class_names[-1])
     names = task.class_names
     labelled = [(result, subject) for result, subject in zip(results, subjects, strict=True) if result.label]
     if not labelled:
@@ -56,7 +61,25 @@ def evaluate(
         names,
         resamples=resamples,
     )
+    if slices:
+        report = replace(report, slices=slice_report(slices, positive=names[-1], resamples=resamples))
     return report, CohortResult(tuple(results), run)
+
+
+def _slices_of_batch(results: Sequence[ScanResult], batch: Batch, *, positive: str) -> list[VolumeSlices]:
+    """Attention and labels of the real slices, for the volumes that have both."""
+    if "slice_label" not in batch:
+        return []
+    volumes = []
+    for result, labels, subject in zip(results, batch["slice_label"], batch["subject"].tolist(), strict=True):
+        attention = np.asarray(result.attention)
+        real = np.isfinite(attention)
+        classes = labels.cpu().numpy()[: len(attention)][real]
+        if (classes >= 0).any():
+            index = list(result.probabilities).index(positive)
+            known = np.where(classes < 0, -1, classes == index)
+            volumes.append(VolumeSlices(attention[real], known, result.predicted == positive, subject))
+    return volumes
 
 
 def write_evaluation(

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from covidct.metrics.curves import CalibrationBin, RocCurve
+    from covidct.metrics.slices import SliceReport
 
 __all__ = ("Estimate", "TriageReport")
 
@@ -49,6 +50,7 @@ class TriageReport:
         roc: class name to curve, for the classes that have one.
         calibration: the bins behind the expected calibration error.
         notes: what a reader must know: undefined scores and why.
+        slices: slice-level scores, of a network with slice attention on scans with slice labels.
     """
 
     class_names: tuple[str, ...]
@@ -62,6 +64,7 @@ class TriageReport:
     roc: Mapping[str, RocCurve]
     calibration: tuple[CalibrationBin, ...]
     notes: tuple[str, ...]
+    slices: SliceReport | None = None
 
     @property
     def support(self) -> dict[str, int]:
@@ -94,6 +97,7 @@ class TriageReport:
             "roc": {name: {k: list(v) for k, v in asdict(curve).items()} for name, curve in self.roc.items()},
             "calibration": [_plain(asdict(entry)) for entry in self.calibration],
             "notes": list(self.notes),
+            **({} if self.slices is None else {"slices": self.slices.to_dict()}),
         }
 
 

@@ -6,6 +6,7 @@ III and IV; "document" below. What it leaves open is a recommendation here and a
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -222,7 +223,10 @@ class ResNeXtPlus(nn.Module):
 
     def _read(self, features: Tensor, lengths: list[int] | None) -> tuple[Tensor, Tensor | None]:
         """LSTM and pooling over the slices, in float32: (B, N, F) to (B, 1024) and shares (B, N)."""
-        with torch.autocast(features.device.type, enabled=False):
+        # cuDNN's LSTM has no backward pass in evaluation mode, which explanations by gradients need.
+        slow = features.is_cuda and torch.is_grad_enabled() and not self.training
+        plain = torch.backends.cudnn.flags(enabled=False) if slow else nullcontext()
+        with torch.autocast(features.device.type, enabled=False), plain:
             if lengths is None:
                 states, real = self.lstm(features)[0], None
             else:
