@@ -2,7 +2,7 @@
 
 The document (section III.C) wants heavy colour where the class is suspected and light or no colour where the image is
 normal: "red color means the high probability, green and blue are next priority". It names no colour map and no opacity:
-the jet map and an opacity in proportion to the value are recommendations.
+the jet map, from blue to red, and an opacity in proportion to the value are recommendations.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ OPACITY = 0.6
 
 
 def heat_colours(values: NDArray[Any]) -> NDArray[np.float32]:
-    """Blue over green to red (the classic jet map), for values in [0, 1].
+    """Blue, green, red for 0, 1/2, 1: the classic jet map between its pure blue and its pure red.
 
     Args:
         values: any shape; clipped to [0, 1], NaN counts as 0.
@@ -38,8 +38,8 @@ def heat_colours(values: NDArray[Any]) -> NDArray[np.float32]:
         The shape with (red, green, blue) in [0, 1] at the end.
     """
     v = np.clip(np.nan_to_num(np.asarray(values, np.float32), nan=0.0), 0, 1)[..., None]
-    peaks = np.array([3, 2, 1], np.float32)
-    return np.asarray(np.clip(1.5 - np.abs(4 * v - peaks), 0, 1), np.float32)
+    peaks = np.array([2.5, 1.5, 0.5], np.float32)  # of red, green and blue, each one wide
+    return np.asarray(np.clip(1.5 - np.abs(3 * v - peaks), 0, 1), np.float32)
 
 
 def upsample(maps: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float32]:
