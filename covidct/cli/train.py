@@ -14,7 +14,7 @@ from covidct.cli.console import research_use, results
 from covidct.cli.quiet import quiet_lightning
 from covidct.datamodules import BaseDataModule
 from covidct.errors import CovidctError, UsageError
-from covidct.tasks import BaseTask, load_task
+from covidct.tasks import BaseTask, SegmentationTask, load_task
 from covidct.weights import load_checkpoint
 
 if TYPE_CHECKING:
@@ -85,7 +85,10 @@ class TaskCLI(LightningCLI):
         text = "checkpoint to go on from" if fit else "checkpoint to apply"
         parser.add_argument("--ckpt_path", type=Path, default=None, help=f"A .ckpt file of covidct: {text}.")
         if self.verb == "test":
-            text = "Folder for report.html, metrics.json and predictions.csv; none are written without it."
+            text = (
+                "Folder for report.html, metrics.json and predictions.csv, or metrics.json and scores.csv of a "
+                "segmentation; none are written without it."
+            )
             parser.add_argument("--out", type=Path | None, default=None, help=text)
         if self.verb == "predict":
             parser.add_argument("--out", type=Path, default=Path("predictions.csv"), help="CSV file to write.")
@@ -115,11 +118,14 @@ class TaskCLI(LightningCLI):
         for name in ("window", "size", "mask_source", "masking", "enhancement"):
             if name in data.init_args and name not in given:
                 data.init_args[name] = getattr(record, name)
+        unseen = isinstance(self.task, SegmentationTask) and record.masking == "original"
+        if self.verb == "predict" and unseen and "mask_source" not in given:
+            data.init_args["mask_source"] = "none"  # masks are what it makes, not what it takes
 
     def after_instantiate_classes(self) -> None:
         """Refuse, before anything is written, data that is prepared otherwise than the network was trained."""
-        if self.verb != "fit" and self.task.preprocessing is not None and self.datamodule is not None:
-            self.task.preprocessing.require_same(self.datamodule.preprocessing, what="the data module")
+        if self.verb != "fit" and self.datamodule is not None:
+            self.task.require_preprocessing(self.datamodule.preprocessing)
 
     def run_fit(self) -> None:
         """Train."""
@@ -136,7 +142,15 @@ class TaskCLI(LightningCLI):
     def run_test(self) -> None:
         """Metrics of the test part; with ``--out`` the report too."""
         self.trainer.test(self.task, datamodule=self.datamodule)
-        if self.config.get("out") is not None:
+        if self.config.get("out") is None:
+            return
+        if isinstance(self.task, SegmentationTask):
+            from covidct.cli.segmentations import score_scans, write_segmentations
+
+            rows = score_scans(self.trainer, self.task, self.datamodule.test_dataloader(), scored=True)
+            write_segmentations(rows, self.config["out"], run=self._run_record())
+            results().print(f"scores: {self.config['out'] / 'scores.csv'}", markup=False, soft_wrap=True)
+        else:
             from covidct.cli.evaluation import evaluate, write_evaluation
 
             report, cohort = evaluate(self.task, self.datamodule.test_dataloader(), run=self._run_record())
@@ -144,9 +158,12 @@ class TaskCLI(LightningCLI):
             results().print(f"report: {self.config['out'] / 'report.html'}", markup=False, soft_wrap=True)
 
     def run_predict(self) -> None:
-        """Probabilities of every scan of the data module's prediction part, as one table."""
+        """Probabilities, or volumes of the lungs, of every scan of the data module's prediction part, as one table."""
         if self.trainer.world_size > 1:
             raise UsageError("'covidct predict' writes one table: use --trainer.devices=1.")
+        if isinstance(self.task, SegmentationTask):
+            self._predict_masks(self.task)
+            return
         from covidct.report import write_predictions_csv
         from covidct.result import CohortResult
 
@@ -155,6 +172,17 @@ class TaskCLI(LightningCLI):
         scans = [scan for output in outputs for scan in _scan_results(output, names)]  # type: ignore[arg-type]
         write_predictions_csv(CohortResult(tuple(scans)), self.config["out"], class_names=names)
         results().print(f"{len(scans)} predictions: {self.config['out']}", markup=False, soft_wrap=True)
+
+    def _predict_masks(self, task: SegmentationTask) -> None:
+        """Volumes of the lungs; the masks themselves are `covidct segment`'s to write."""
+        from covidct.cli.segmentations import score_scans
+        from covidct.report import write_segmentation_csv
+
+        self.datamodule.prepare_data()
+        self.datamodule.setup("predict")
+        rows = score_scans(self.trainer, task, self.datamodule.predict_dataloader(), scored=False)
+        write_segmentation_csv(rows, self.config["out"])
+        results().print(f"{len(rows)} predictions: {self.config['out']}", markup=False, soft_wrap=True)
 
     def _run_record(self) -> dict[str, Any]:
         """What made a report."""

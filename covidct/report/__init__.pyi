@@ -1,12 +1,21 @@
 from .cohort import write_cohort_page as write_cohort_page
 from .evaluation import write_evaluation_page as write_evaluation_page
 from .scan import write_scan_page as write_scan_page
+from .study import Study as Study
+from .study import StudySection as StudySection
+from .study import write_study_csv as write_study_csv
+from .study import write_study_json as write_study_json
+from .study import write_study_page as write_study_page
+from .segmentation import write_segmentation_csv as write_segmentation_csv
+from .segmentation import write_segmentation_json as write_segmentation_json
 from .tables import write_cohort_csv as write_cohort_csv
 from .tables import write_metrics_json as write_metrics_json
 from .tables import write_predictions_csv as write_predictions_csv
 from .tables import write_scan_json as write_scan_json
 
 __all__ = (
+    "Study",
+    "StudySection",
     "write_cohort_csv",
     "write_cohort_page",
     "write_evaluation_page",
@@ -14,4 +23,9 @@ __all__ = (
     "write_predictions_csv",
     "write_scan_json",
     "write_scan_page",
+    "write_segmentation_csv",
+    "write_segmentation_json",
+    "write_study_csv",
+    "write_study_json",
+    "write_study_page",
 )

@@ -108,6 +108,31 @@ class SegmentationTask(BaseTask):
             return logits.argmax(1, keepdim=True).to(torch.uint8)
         return sliding_window_labels(self.model, image, window=window, overlap=self.overlap)
 
+    def check_target(self, batch: Batch) -> None:
+        """Refuse masks that call both lungs 1.
+
+        A scan may show one lung only, so a mask is refused where it has nothing but 1 and a good share of its voxels
+        lie on either side of the middle of the volume.
+
+        Args:
+            batch: with ``lung_mask`` (B, 1, D, H, W) uint8.
+
+        Raises:
+            BatchError: names the scan, or that there are no masks.
+        """
+        if "lung_mask" not in batch:
+            raise BatchError("The batch has no 'lung_mask' to compare with: set mask_source in the data module.")
+        mask = batch["lung_mask"]
+        columns = (mask > 0).sum((1, 2, 3))  # (B, W): along the width, towards the patient's left
+        half = columns.shape[1] // 2
+        less = torch.minimum(columns[:, :half].sum(1), columns[:, half:].sum(1))
+        wrong = (less > _BOTH_SIDES * columns.sum(1)) & ~(mask == 2).flatten(1).any(1)
+        for name in [name for name, is_wrong in zip(batch["id"], wrong.tolist(), strict=True) if is_wrong]:
+            raise BatchError(
+                f"The lung mask of {name!r} has no sides (both lungs are 1): give masks of 1 for the right and 2 for "
+                "the left lung, for instance by mask_source='threshold'."
+            )
+
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """Lung masks of a batch.
 
@@ -139,8 +164,8 @@ class SegmentationTask(BaseTask):
     def _step(self, batch: Batch, stage: str) -> Tensor:
         """Loss of a batch; see :class:`BaseTask`."""
         self.check_batch(batch)
+        self.check_target(batch)
         target = batch["lung_mask"]
-        _require_sides(target, batch["id"])
         logits = self(batch)
         loss: Tensor = self.loss(logits, target)
         self._log_loss(stage, loss.detach(), len(logits))
@@ -175,24 +200,3 @@ class SegmentationTask(BaseTask):
         scores = self._metrics(stage).compute()
         self.log_dict({f"{stage}_{name}": value for name, value in scores.items()}, on_epoch=True)
         setattr(self, f"{stage}_metrics", None)
-
-
-def _require_sides(mask: Tensor, ids: list[str]) -> None:
-    """Refuse masks that call both lungs 1.
-
-    A scan may show one lung only, so it is refused where a mask of nothing but 1 has a good share of its voxels on
-    either side of the middle of the volume.
-
-    Args:
-        mask: (B, 1, D, H, W) uint8.
-        ids: of the scans, for the message.
-    """
-    columns = (mask > 0).sum((1, 2, 3))  # (B, W): along the width, towards the patient's left
-    half = columns.shape[1] // 2
-    less = torch.minimum(columns[:, :half].sum(1), columns[:, half:].sum(1))
-    wrong = (less > _BOTH_SIDES * columns.sum(1)) & ~(mask == 2).flatten(1).any(1)
-    for name in [name for name, is_wrong in zip(ids, wrong.tolist(), strict=True) if is_wrong]:
-        raise BatchError(
-            f"The lung mask of {name!r} has no sides (both lungs are 1): give masks of 1 for the right and 2 for the "
-            "left lung, for instance by mask_source='threshold'."
-        )
