@@ -79,6 +79,6 @@ def lungs_ml(mask: NDArray[np.uint8], spacing: tuple[float, float, float]) -> di
     Returns:
         ``{"right": ..., "left": ...}`` in millilitres; NaN where the spacing is unknown.
     """
-    counts = np.bincount(mask.ravel(), minlength=3)
     voxel = float(np.prod(spacing)) / 1000
-    return {side: round(float(counts[value]) * voxel, 1) for side, value in _SIDES.items()}
+    counts = {side: sum(np.count_nonzero(one == value) for one in mask) for side, value in _SIDES.items()}
+    return {side: round(count * voxel, 1) for side, count in counts.items()}
