@@ -112,7 +112,9 @@ class LungSegmenter:
         preprocessing = _preprocessing(checkpoint[RECORD_KEY], name)
         parameters = checkpoint["hyper_parameters"]
         network = _network(parameters, checkpoint["state_dict"], name)
-        windows = {key: parameters[key] for key in ("window_size", "overlap") if key in parameters}
+        windows = {key: parameters[key] for key in ("window_size", "overlap") if parameters.get(key) is not None}
+        if preprocessing.size is not None:  # a task without a window of its own takes the cubes of its training
+            windows.setdefault("window_size", preprocessing.size)
         try:
             return cls(network, preprocessing, sha256=sha256_file(path), device=device, dtype=dtype, **windows)
         except UsageError as error:

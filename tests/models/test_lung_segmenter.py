@@ -172,7 +172,8 @@ def test_a_network_in_memory_has_to_know_its_window() -> None:
         LungSegmenter(grey_value_network(), replace(RECORD, kind="ct_slice"))
 
 
-def test_the_network_of_a_real_training(tmp_path: Path) -> None:
+@pytest.mark.parametrize("window", [8, None])
+def test_the_network_of_a_real_training(tmp_path: Path, window: int | None) -> None:
     """The file that the task itself writes, not one made by hand."""
     import pytorch_lightning as pl
     from pytorch_lightning.utilities.seed import isolate_rng
@@ -183,7 +184,7 @@ def test_the_network_of_a_real_training(tmp_path: Path) -> None:
 
     with isolate_rng():
         pl.seed_everything(0, verbose=False)
-        task = UNet3dTask(channels=[2, 4], window_size=16)
+        task = UNet3dTask(channels=[2, 4], window_size=window)
         trainer = pl.Trainer(
             max_steps=1,
             accelerator="cpu",
@@ -199,8 +200,8 @@ def test_the_network_of_a_real_training(tmp_path: Path) -> None:
         trainer.save_checkpoint(tmp_path / "lungs.ckpt", weights_only=True)
     segmenter = LungSegmenter.from_checkpoint(tmp_path / "lungs.ckpt", dtype=torch.float32)
     assert segmenter.preprocessing == task.preprocessing
-    assert segmenter.window_size == 16
-    image = torch.rand(1, 1, 16, 16, 16)
+    assert segmenter.window_size == (window or 16), "None is the size of the cubes"
+    image = torch.rand(1, 1, *[window or 16] * 3)
     task.eval()
     with torch.inference_mode():
         wanted = task.model(image)[0]
