@@ -35,6 +35,7 @@ __getattr__, __dir__, _ = lazy_loader.attach(
         "report",
         "result",
         "sample",
+        "studies",
         "tasks",
         "transforms",
         "volume",

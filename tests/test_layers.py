@@ -20,12 +20,12 @@ LEVELS = (
     {"datamodules", "tasks"},
     {"curation", "explain"},
     {"inference", "report"},
-    {"callbacks"},
+    {"callbacks", "studies"},
     {"cli", "__main__"},
 )
 SAME_LEVEL_ALLOWED = {0, len(LEVELS) - 1}  # the contract's files and the command line
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
-LIGHTNING = {"tasks", "datamodules", "callbacks", "inference", "cli"}
+LIGHTNING = {"tasks", "datamodules", "callbacks", "studies", "inference", "cli"}
 THIRD_PARTY = {
     "pytorch_lightning": LIGHTNING,
     "lightning": set(),

@@ -28,6 +28,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "validate": ("train", "one pass over the validation part"),
     "test": ("train", "metrics of the test part, with --out as a report with confidence intervals"),
     "predict": ("train", "predictions.csv of a checkpoint for a data module"),
+    "study": ("study", "a published comparison as one command: train the variants, test, and compare beside the paper"),
     "list": ("list", "models, tasks, datasets and configs that are there"),
     "doctor": ("doctor", "check the installation: versions, devices, decoders, cache, speed"),
 }

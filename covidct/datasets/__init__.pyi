@@ -10,6 +10,7 @@ from .manifest import ManifestVolumes as ManifestVolumes
 from .phantom import PhantomCTSlices as PhantomCTSlices
 from .phantom import PhantomCTVolumes as PhantomCTVolumes
 from .phantom import PhantomCXR as PhantomCXR
+from .phantom_confounded import PhantomConfounded as PhantomConfounded
 from .phantom_lungs import PhantomLungs as PhantomLungs
 from .splits import assign_folds as assign_folds
 from .splits import assign_splits as assign_splits
@@ -27,6 +28,7 @@ __all__ = (
     "PhantomCTSlices",
     "PhantomCTVolumes",
     "PhantomCXR",
+    "PhantomConfounded",
     "PhantomLungs",
     "Raw",
     "Record",

@@ -63,6 +63,8 @@ def _environment() -> Environment:
         percent=words.percent,
         interval=words.interval,
         mask_words=words.mask_words,
+        span_percent=words.span_percent,
+        p_value=words.p_value,
         seconds=words.seconds,
         class_title=words.class_title,
         scope_title=words.scope_title,

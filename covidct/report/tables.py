@@ -19,7 +19,14 @@ if TYPE_CHECKING:
     from covidct.metrics import TriageReport
     from covidct.result import CohortResult, ScanResult
 
-__all__ = ("write_cohort_csv", "write_metrics_json", "write_predictions_csv", "write_scan_json")
+__all__ = (
+    "write_cohort_csv",
+    "write_csv",
+    "write_json",
+    "write_metrics_json",
+    "write_predictions_csv",
+    "write_scan_json",
+)
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would run these: OWASP, "CSV injection"
 
@@ -33,7 +40,7 @@ def write_scan_json(scan: ScanResult, path: str | os.PathLike[str], *, run: Mapp
         run: what made it (versions, checkpoint hash, ...).
     """
     head = {"kind": "covidct.scan_result", "version": 1, "research_use": RESEARCH_USE}
-    _write_json(head | scan.to_dict() | {"run": run or {}}, path)
+    write_json(head | scan.to_dict() | {"run": run or {}}, path)
 
 
 def write_metrics_json(
@@ -46,7 +53,7 @@ def write_metrics_json(
         path: the file to write.
         run: what made it.
     """
-    _write_json(report.to_dict() | {"run": run or {}}, path)
+    write_json(report.to_dict() | {"run": run or {}}, path)
 
 
 def write_cohort_csv(
@@ -90,7 +97,7 @@ def write_cohort_csv(
                 "research_use": RESEARCH_USE,
             }
         )
-    _write_csv(rows, path, columns=_cohort_columns(names))
+    write_csv(rows, path, columns=_cohort_columns(names))
 
 
 def _cohort_columns(names: Sequence[str]) -> list[str]:
@@ -124,7 +131,7 @@ def write_predictions_csv(
         for scan in cohort.scans
         if scan.status == "done"
     ]
-    _write_csv(rows, path, columns=["id", "label", "predicted", *(f"prob_{name}" for name in names), "research_use"])
+    write_csv(rows, path, columns=["id", "label", "predicted", *(f"prob_{name}" for name in names), "research_use"])
 
 
 def class_columns(cohort: CohortResult, class_names: Sequence[str] | None = None) -> tuple[str, ...]:
@@ -139,13 +146,24 @@ def _three(values: object) -> tuple[Any, Any, Any]:
     return tuple(values) if isinstance(values, list | tuple) and len(values) == 3 else (None, None, None)
 
 
-def _write_json(record: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
-    """Strict JSON, readable by people too."""
+def write_json(record: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    """Write strict JSON, readable by people too.
+
+    Args:
+        record: what :func:`covidct.report.plain.plain` takes; NaN becomes null.
+        path: the file to write.
+    """
     atomic_write_text(path, json.dumps(plain(record), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def _write_csv(rows: Iterable[Mapping[str, Any]], path: str | os.PathLike[str], *, columns: Sequence[str]) -> None:
-    """RFC 4180 with LF line ends."""
+def write_csv(rows: Iterable[Mapping[str, Any]], path: str | os.PathLike[str], *, columns: Sequence[str]) -> None:
+    """Write a table as of RFC 4180, with LF line ends.
+
+    Args:
+        rows: column to value.
+        path: the file to write.
+        columns: the header.
+    """
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow([_cell(column) for column in columns])

@@ -21,9 +21,11 @@ __all__ = (
     "interval",
     "mask_words",
     "metric_title",
+    "p_value",
     "percent",
     "scope_title",
     "seconds",
+    "span_percent",
 )
 
 METRICS: Mapping[str, tuple[str, str]] = {
@@ -67,6 +69,18 @@ def interval(estimate: Estimate, digits: int = 3) -> str:
     if not (math.isfinite(estimate.low) and math.isfinite(estimate.high)):
         return ""
     return f"{estimate.low:.{digits}f} to {estimate.high:.{digits}f}"
+
+
+def span_percent(estimate: Estimate, digits: int = 1) -> str:
+    """The interval of a share as percentages, empty where there is none."""
+    if not (math.isfinite(estimate.low) and math.isfinite(estimate.high)):
+        return ""
+    return f"{100 * estimate.low:.{digits}f} to {100 * estimate.high:.{digits}f} %"
+
+
+def p_value(value: float) -> str:
+    """A p value with two digits that matter; never 0."""
+    return "< 0.0001" if value < 1e-4 else f"{value:.2g}" if value < 0.1 else f"{value:.2f}"
 
 
 def seconds(value: float) -> str:

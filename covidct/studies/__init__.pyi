@@ -1,0 +1,31 @@
+from .comparison import Cohort as Cohort
+from .comparison import Variant as Variant
+from .comparison import run_comparison as run_comparison
+from .masked_gap import CONFOUNDER_DATA as CONFOUNDER_DATA
+from .masked_gap import CONFOUNDER_EPOCHS as CONFOUNDER_EPOCHS
+from .masked_gap import CONFOUNDER_PHANTOMS as CONFOUNDER_PHANTOMS
+from .masked_gap import CONFOUNDER_TASK as CONFOUNDER_TASK
+from .masked_gap import POOLING_TITLES as POOLING_TITLES
+from .masked_gap import PUBLISHED_CONFUSION as PUBLISHED_CONFUSION
+from .masked_gap import confounder_study as confounder_study
+from .masked_gap import masked_gap_study as masked_gap_study
+from .masked_gap import pooling_variants as pooling_variants
+from .masked_gap import published_reports as published_reports
+from .masked_gap import write_study as write_study
+
+__all__ = (
+    "CONFOUNDER_DATA",
+    "CONFOUNDER_EPOCHS",
+    "CONFOUNDER_PHANTOMS",
+    "CONFOUNDER_TASK",
+    "Cohort",
+    "POOLING_TITLES",
+    "PUBLISHED_CONFUSION",
+    "Variant",
+    "confounder_study",
+    "masked_gap_study",
+    "pooling_variants",
+    "published_reports",
+    "run_comparison",
+    "write_study",
+)

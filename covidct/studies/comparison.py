@@ -1,0 +1,235 @@
+"""``run_comparison``: variants of a classifier trained on the same subjects with the same seeds, tested on the same."""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities.seed import isolate_rng
+
+from covidct.datamodules import BaseDataModule, CTVolumeDataModule
+from covidct.errors import ManifestError, UsageError
+from covidct.metrics import PairedComparison, compare_predictions
+from covidct.studies.runs import RunStore, TestPredictions, describe_cohort, describe_options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from covidct.datasets import BaseDataset
+    from covidct.tasks.classification import ClassificationTask
+
+__all__ = ("Cohort", "Variant", "run_comparison")
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Cohort:
+    """A data set and how it is prepared and split.
+
+    Attributes:
+        dataset: the scans.
+        module: the data module for their shape.
+        options: arguments of the data module beside the data set. Its ``seed`` makes the split, which is the same for
+            all variants and seeds of a study.
+    """
+
+    dataset: BaseDataset
+    module: type[BaseDataModule] = CTVolumeDataModule
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def build(self, **more: Any) -> BaseDataModule:  # noqa: ANN401  (any argument of a data module)
+        """The data module, with ``more`` arguments over the cohort's own."""
+        return self.module(self.dataset, **{**self.options, **more})
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One of the compared ways.
+
+    Attributes:
+        name: a short word, part of file names; letters, digits, ``_`` and ``-``.
+        task: class of the classifier.
+        options: its arguments.
+        data_options: arguments of the data modules in training and in the tests, over the cohorts' own (an
+            enhancement, a masking variant).
+        test_options: arguments of the data modules in the tests alone, over these: train on one, test on another.
+        train: another cohort to train on; None is that of the study.
+    """
+
+    name: str
+    task: type[ClassificationTask]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    data_options: Mapping[str, Any] = field(default_factory=dict)
+    test_options: Mapping[str, Any] = field(default_factory=dict)
+    train: Cohort | None = None
+
+
+def run_comparison(
+    variants: Sequence[Variant],
+    *,
+    train: Cohort,
+    out: Path,
+    tests: Mapping[str, Cohort] | None = None,
+    seeds: Sequence[int] = (0, 1, 2),
+    epochs: int = 50,
+    trainer_options: Mapping[str, Any] | None = None,
+    keep_checkpoints: bool = False,
+    resamples: int = 1000,
+    on_run: Callable[[str], None] | None = None,
+) -> dict[str, PairedComparison]:
+    """Train every variant with every seed, test all on the same cases, and compare.
+
+    A seed decides the initial weights; the split and the order of the samples belong to the cohort's own ``seed``, so
+    that variants of one seed see the same scans in the same order. The weights after the last epoch are tested: no
+    choice is made on validation or test. Each finished run is kept in ``out/runs`` under the digest of everything that
+    determines it (release, task, data, options, seed); a study that is started again takes over the runs that are
+    there, and other runs in the folder stay as they are.
+
+    Args:
+        variants: at least one, of different names.
+        train: what to train on: the training part of its split, by subject.
+        out: folder of the study.
+        tests: name to cohort whose test part is predicted; None: the test part of ``train``, as ``"test"``.
+        seeds: of the trainings, all different.
+        epochs: of each training.
+        trainer_options: further arguments of ``pytorch_lightning.Trainer`` (``accelerator``, ``precision``).
+        keep_checkpoints: leave ``<run>.ckpt`` beside each run that is trained, for :func:`covidct.tasks.load_task`.
+        resamples: of the bootstrap over subjects.
+        on_run: called with the name of each run when it is done.
+
+    Returns:
+        Name of the test to the comparison of the variants on it.
+
+    Raises:
+        UsageError: for bad names, seeds or epochs, or when variants were tested on unlike cases.
+        ManifestError: when a subject of a test is trained on.
+    """
+    _check(variants, seeds, epochs)
+    options = {**_TRAINER, "max_epochs": epochs, **(trainer_options or {})}
+    store = RunStore(out / "runs")
+    found: dict[str, dict[str, dict[int, TestPredictions]]] = {}
+    for variant in variants:
+        cohort = variant.train or train
+        data = cohort.build(**variant.data_options)
+        test_data = {
+            name: other.build(**variant.data_options, **variant.test_options)
+            for name, other in (tests or {"test": cohort}).items()
+        }
+        configuration = {
+            "task": describe_options(variant.task),
+            "options": describe_options(variant.options),
+            "trainer": describe_options(options),
+            "train": describe_cohort(data),
+            "tests": {name: describe_cohort(module) for name, module in test_data.items()},
+        }
+        for seed in seeds:
+            run = f"{variant.name}-seed{seed}"
+            predictions = store.take(run, {**configuration, "seed": seed})
+            if predictions is None:
+                start = time.perf_counter()
+                _prepare(data, test_data)
+                with _own_random_state():
+                    trainer, task = _train(variant, data, seed, options)
+                    predictions = {name: _test(task, module, options) for name, module in test_data.items()}
+                if keep_checkpoints:
+                    store.keep_checkpoint(run, trainer)
+                store.keep(run, predictions, seconds=time.perf_counter() - start)
+            for name, cases in predictions.items():
+                found.setdefault(name, {}).setdefault(variant.name, {})[seed] = cases
+            _log.info("%s is done", run)
+            if on_run is not None:
+                on_run(run)
+    return {name: _compare(name, runs, resamples) for name, runs in found.items()}
+
+
+_TRAINER: Mapping[str, Any] = {
+    "devices": 1,
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "num_sanity_val_steps": 0,
+    "deterministic": "warn",
+}
+
+
+def _train(
+    variant: Variant, data: BaseDataModule, seed: int, options: Mapping[str, Any]
+) -> tuple[pl.Trainer, ClassificationTask]:
+    """One training from scratch."""
+    pl.seed_everything(seed, workers=True, verbose=False)
+    task = variant.task(**variant.options)
+    trainer = pl.Trainer(**options)
+    trainer.fit(task, datamodule=data)
+    return trainer, task
+
+
+@contextmanager
+def _own_random_state() -> Iterator[None]:
+    """Leave the process's random numbers, and whether its algorithms are deterministic, as they were."""
+    enabled = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    with isolate_rng():
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
+
+
+def _prepare(data: BaseDataModule, tests: Mapping[str, BaseDataModule]) -> None:
+    """Prepare all scans and refuse, before anything is trained, tests of other classes or of subjects trained on."""
+    data.prepare_data()
+    data.setup("fit")
+    trained = {data.dataset.subject_hash(record) for record in (*data.records("train"), *data.records("val"))}
+    for name, module in tests.items():
+        module.prepare_data()
+        module.setup("test")
+        both = trained & {module.dataset.subject_hash(record) for record in module.records("test")}
+        if both:
+            raise ManifestError(
+                f"{len(both)} subject(s) of the test {name!r} were trained on: give both cohorts one split by subject."
+            )
+        if module.class_names != data.class_names:
+            raise UsageError(
+                f"The test {name!r} has the classes {', '.join(module.class_names)}, the training "
+                f"{', '.join(data.class_names)}: they must be the same."
+            )
+
+
+def _test(task: ClassificationTask, module: BaseDataModule, options: Mapping[str, Any]) -> TestPredictions:
+    """Predictions of a test part."""
+    # loaders alone, since a data module prepared otherwise, as some studies want it, would be refused
+    batches = pl.Trainer(**options).predict(task, dataloaders=module.test_dataloader()) or []
+    return TestPredictions.join(batches, module.class_names)
+
+
+def _compare(name: str, runs: Mapping[str, Mapping[int, TestPredictions]], resamples: int) -> PairedComparison:
+    """Bring all runs to the order of the first, and compare."""
+    first = next(iter(next(iter(runs.values())).values()))
+    prob: dict[str, dict[int, np.ndarray[Any, Any]]] = {}
+    for variant, of_seed in runs.items():
+        for seed, cases in of_seed.items():
+            prob.setdefault(variant, {})[seed] = cases.ordered(first, what=f"{variant} on the test {name!r}")
+    return compare_predictions(
+        prob, np.array(first.label), np.array(first.group), first.class_names, resamples=resamples
+    )
+
+
+def _check(variants: Sequence[Variant], seeds: Sequence[int], epochs: int) -> None:
+    """Refuse what cannot be a study."""
+    names = [variant.name for variant in variants]
+    proper = all(name and name.replace("_", "").replace("-", "").isalnum() for name in names)
+    if not names or len(set(names)) < len(names) or not proper:
+        raise UsageError(f"The variants are named {names}: give each another name of letters, digits, '_' and '-'.")
+    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise UsageError(f"seeds={list(seeds)} must be different whole numbers of at least 0, at least one.")
+    if epochs < 1:
+        raise UsageError(f"epochs={epochs} must be at least 1.")
