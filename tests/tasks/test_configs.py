@@ -56,6 +56,15 @@ SMALL: dict[str, list[str]] = {
         "--data.init_args.val_fraction=0.25",
         "--data.init_args.test_fraction=0.25",
     ],
+    "unet3d_phantom": [
+        "--trainer.precision=32-true",
+        "--model.init_args.channels=[4,8]",
+        "--data.init_args.size=16",
+        "--data.init_args.dataset.init_args.num_scans=6",
+        "--data.init_args.dataset.init_args.detail=0.15",
+        "--data.init_args.val_fraction=0.2",
+        "--data.init_args.test_fraction=0.2",
+    ],
 }
 """What makes each configuration small enough for a test."""
 

@@ -1,0 +1,29 @@
+"""The numbered examples run as they are printed, made small."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def run(name: str, *arguments: str, folder: Path) -> str:
+    """What an example prints, run as a program of its own in ``folder``."""
+    command = [sys.executable, str(EXAMPLES / f"{name}.py"), *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def test_lung_unet(tmp_path: Path) -> None:
+    small = ["--scans=2", "--epochs=1", "--size=16", "--detail=0.15", "--cache=cache", "--out=out"]
+    lines = run("02_lung_unet", *small, folder=tmp_path).splitlines()
+    rows = [line.split() for line in lines if re.match(r"phantom-lungs-\d", line)]
+    assert len(rows) == 4
+    scores = [[float(value) for value in row[1:]] for row in rows]
+    assert all(len(row) == 4 and 0 <= min(row) <= max(row) <= 1 for row in scores)
+    assert min(max(row[2:]) for row in scores) > 0.5, "the classical method finds the lungs"
+    assert (tmp_path / "out" / "lung_unet.ckpt").is_file()
