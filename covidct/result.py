@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from covidct.volume import Finding
 
-__all__ = ("CohortResult", "Preview", "ScanResult")
+__all__ = ("AttentionMontage", "CohortResult", "Preview", "ScanResult")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,21 @@ class Preview:
 
 
 @dataclass(frozen=True, slots=True)
+class AttentionMontage:
+    """Slices beside what slice attention leaves of them, small enough to embed.
+
+    Attributes:
+        slices: (n, H, W) uint8, windowed axial slices.
+        faded: (n, H, W) uint8, the same after :func:`covidct.explain.fade` over all slices of the scan.
+        indices: index of each shown slice in the volume the network saw.
+    """
+
+    slices: NDArray[np.uint8]
+    faded: NDArray[np.uint8]
+    indices: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ScanResult:
     """What is known of one input after inference; free of patient identity.
 
@@ -55,9 +70,13 @@ class ScanResult:
             has none.
         attention: share of each slice in the diagnosis, feet to head, summing to one over the real slices, NaN on
             others; empty when the network has no slice attention. A share is no probability of the slice.
+        positive_slices: indices of the slices called positive, see :func:`covidct.metrics.slice_decisions`; empty
+            unless the last class is predicted by a network with slice attention.
+        slice_note: why there is no slice attention, where the network could have been built with it.
         seconds: time per step.
         label: the true class when the manifest gives it, else empty.
         preview: pictures for the report, not part of the JSON.
+        montage: slice attention in pictures, not part of the JSON.
     """
 
     id: str
@@ -71,13 +90,16 @@ class ScanResult:
     mask_source: str = ""
     slice_scores: tuple[float, ...] = ()
     attention: tuple[float, ...] = ()
+    positive_slices: tuple[int, ...] = ()
+    slice_note: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
     label: str = ""
     preview: Preview | None = None
+    montage: AttentionMontage | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON, without the pictures."""
-        record = {k: v for k, v in asdict(self).items() if k != "preview"}
+        record = {k: v for k, v in asdict(self).items() if k not in ("preview", "montage")}
         return record
 
 

@@ -154,7 +154,8 @@ def _check_run(path: Path, run: dict[str, Any], *, resume: bool) -> None:
 
 def _light(result: ScanResult) -> ScanResult:
     """A result with as few pictures as the cohort's page shows, so that a long run does not fill the memory."""
-    return result if result.preview is None else replace(result, preview=_lightest(result.preview))
+    preview = None if result.preview is None else _lightest(result.preview)
+    return replace(result, preview=preview, montage=None)
 
 
 def _lightest(preview: Preview) -> Preview:
@@ -196,6 +197,7 @@ def _read_result(path: Path) -> ScanResult | None:
         values["findings"] = tuple(Finding(**finding) for finding in values["findings"])
         for key in ("slice_scores", "attention"):
             values[key] = tuple(float("nan") if score is None else score for score in values[key])
+        values["positive_slices"] = tuple(values["positive_slices"])
         return ScanResult(**values, preview=_read_preview(path.with_suffix(".npz")))
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -11,6 +11,13 @@ import numpy as np
 import torch
 
 from covidct.errors import CheckpointError
+from covidct.inference.attention import (
+    attention_montage,
+    native_slices,
+    positive_slices,
+    reason_without_attention,
+    shown_slices,
+)
 from covidct.inference.device import find_device
 from covidct.inference.explained import predict, with_cam
 from covidct.inference.lung_network import find_lung_network
@@ -19,6 +26,7 @@ from covidct.result import Preview, ScanResult
 from covidct.sample import collate
 from covidct.tasks import ClassificationTask, load_task
 from covidct.transforms import prepare_volume, to_sample
+from covidct.transforms.lung_source import lungs_of_volume
 from covidct.weights import sha256_file
 
 if TYPE_CHECKING:
@@ -29,6 +37,7 @@ if TYPE_CHECKING:
 
     from covidct.inference.discover import ScanInput
     from covidct.preprocessing import Preprocessing
+    from covidct.result import AttentionMontage
     from covidct.sample import Batch
     from covidct.tasks import BaseTask
     from covidct.volume import Volume
@@ -143,6 +152,7 @@ class Predictor:
             (result,) = results_of_batch(self.task, batch, explain=self.explain)
         with _timed(seconds, "pictures"):
             preview = result.preview and finer_preview(result.preview, volume, record, lung_mask=mask)
+            montage = _montage(result, batch, volume, record, mask) if result.attention else None
         return replace(
             result,
             findings=volume.findings,
@@ -151,11 +161,15 @@ class Predictor:
             mask_source=self.mask_source,
             seconds=seconds,
             preview=preview,
+            montage=montage,
         )
 
     def _lungs(self, volume: Volume) -> tuple[Preprocessing, NDArray[np.uint8] | None, dict[str, float]]:
         """The record to apply, the lung mask it needs, and the volume of the lungs."""
         record = self.preprocessing
+        if self.segmenter is None and record.mask_source == "lung_field":
+            # found once, for the network and the pictures; it has no sides, and more than the lungs in it
+            return replace(record, mask_source="file"), lungs_of_volume(volume, record, None), {}
         if self.segmenter is None and record.mask_source != "threshold":
             return record, None, {}
         lungs = segment_scan(volume, segmenter=self.segmenter)
@@ -182,13 +196,14 @@ def results_of_batch(task: BaseTask, batch: Batch, *, explain: bool = True) -> l
     found, explained = predict(task, on_device, explain=explain)
     with torch.inference_mode():
         weights = _pooling_weights(task, on_device)
-    names = task.class_names
+    names, without = task.class_names, reason_without_attention(task)
     results = []
     for index, name in enumerate(batch["id"]):
         probabilities = dict(zip(names, found["prob"][index].tolist(), strict=True))
         predicted = names[int(found["pred"][index])]
         scores = _slice_scores(found, index, names.index(predicted))
         attention = tuple(found["attention"][index].tolist()) if "attention" in found else ()
+        positive = positive_slices(attention, diagnosed=predicted == names[-1]) if attention else ()
         label = int(batch["label"][index]) if "label" in batch else -1
         results.append(
             ScanResult(
@@ -198,6 +213,8 @@ def results_of_batch(task: BaseTask, batch: Batch, *, explain: bool = True) -> l
                 predicted=predicted,
                 slice_scores=scores,
                 attention=attention,
+                positive_slices=positive,
+                slice_note=without,
                 label=names[label] if label >= 0 else "",
                 preview=with_cam(
                     make_preview(batch, index, scores=scores or attention, weights=weights), explained, index
@@ -243,22 +260,40 @@ def finer_preview(
     """The same slices at a resolution that a person can read, and whole where the network sees the lungs alone.
 
     Args:
-        preview: of the cube that the network saw.
+        preview: of the cube or the slices that the network saw.
         volume: the scan.
         record: made the cube of the scan.
         lung_mask: on the grid of the scan, where the record's ``mask_source`` is a file.
 
     Returns:
-        Slices of a cube of a multiple of the voxels, at least 128 along each axis; ``preview`` itself where its own is
-        fine enough.
+        Slices of a multiple of the voxels, at least 128 along each axis of a cube or a slice; ``preview`` itself where
+        its own is fine enough.
     """
     if record.size is None or record.size >= _READABLE or volume.intensity != "hu":
         return preview
     times = -(-_READABLE // record.size)
+    if record.grid == "slices":
+        slices, mask = native_slices(volume, record, preview.indices, size=times * record.size, lung_mask=lung_mask)
+        return replace(preview, slices=slices, lung_mask=preview.lung_mask if mask is None else mask)
     finer = prepare_volume(volume, replace(record, size=times * record.size, masking="original"), lung_mask=lung_mask)
     chosen = np.asarray(preview.indices) * times + times // 2
     slices = np.rint(finer["image"][0, chosen] / 257).astype(np.uint8)  # 65535 = 257 x 255
     return replace(preview, slices=slices, lung_mask=finer["lung_mask"][0, chosen])
+
+
+def _montage(
+    result: ScanResult, batch: Batch, volume: Volume, record: Preprocessing, lung_mask: NDArray[np.uint8] | None
+) -> AttentionMontage | None:
+    """Slice attention of the one scan of a batch in pictures; None where no slice is the scan's."""
+    indices = shown_slices(result.attention)
+    if not indices:
+        return None
+    if record.size is not None and record.size < _READABLE and record.grid == "slices" and volume.intensity == "hu":
+        size = -(-_READABLE // record.size) * record.size
+        slices, _ = native_slices(volume, record, indices, size=size, lung_mask=lung_mask)
+    else:
+        slices = np.rint(batch["image"][0, 0, indices].cpu().numpy() * 255).astype(np.uint8)
+    return attention_montage(slices, result.attention, indices)
 
 
 def _shown_slices(mask: NDArray[np.uint8], scores: NDArray[np.float64]) -> NDArray[np.int64]:
