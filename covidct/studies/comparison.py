@@ -112,6 +112,41 @@ def run_comparison(
         UsageError: for bad names, seeds or epochs, or when variants were tested on unlike cases.
         ManifestError: when a subject of a test is trained on.
     """
+    found = run_variants(
+        variants,
+        train=train,
+        out=out,
+        tests=tests,
+        seeds=seeds,
+        epochs=epochs,
+        trainer_options=trainer_options,
+        keep_checkpoints=keep_checkpoints,
+        on_run=on_run,
+    )
+    return {name: compare_runs(runs, what=f"the test {name!r}", resamples=resamples) for name, runs in found.items()}
+
+
+def run_variants(
+    variants: Sequence[Variant],
+    *,
+    train: Cohort,
+    out: Path,
+    tests: Mapping[str, Cohort] | None = None,
+    seeds: Sequence[int] = (0, 1, 2),
+    epochs: int = 50,
+    trainer_options: Mapping[str, Any] | None = None,
+    keep_checkpoints: bool = False,
+    on_run: Callable[[str], None] | None = None,
+) -> dict[str, dict[str, dict[int, TestPredictions]]]:
+    """What :func:`run_comparison` trains and tests, not yet compared.
+
+    Returns:
+        Test to variant to seed to predictions.
+
+    Raises:
+        UsageError: for bad names, seeds or epochs.
+        ManifestError: when a subject of a test is trained on.
+    """
     _check(variants, seeds, epochs)
     options = {**_TRAINER, "max_epochs": epochs, **(trainer_options or {})}
     store = RunStore(out / "runs")
@@ -147,7 +182,7 @@ def run_comparison(
             _log.info("%s is done", run)
             if on_run is not None:
                 on_run(run)
-    return {name: _compare(name, runs, resamples) for name, runs in found.items()}
+    return found
 
 
 _TRAINER: Mapping[str, Any] = {
@@ -211,13 +246,24 @@ def _test(task: ClassificationTask, module: BaseDataModule, options: Mapping[str
     return TestPredictions.join(batches, module.class_names)
 
 
-def _compare(name: str, runs: Mapping[str, Mapping[int, TestPredictions]], resamples: int) -> PairedComparison:
-    """Bring all runs to the order of the first, and compare."""
+def compare_runs(
+    runs: Mapping[str, Mapping[int, TestPredictions]], *, what: str, resamples: int = 1000
+) -> PairedComparison:
+    """Bring all runs to the order of the first, and compare.
+
+    Args:
+        runs: variant to seed to predictions.
+        what: the test, for messages.
+        resamples: of the bootstrap over subjects.
+
+    Raises:
+        UsageError: when variants were tested on unlike cases.
+    """
     first = next(iter(next(iter(runs.values())).values()))
     prob: dict[str, dict[int, np.ndarray[Any, Any]]] = {}
     for variant, of_seed in runs.items():
         for seed, cases in of_seed.items():
-            prob.setdefault(variant, {})[seed] = cases.ordered(first, what=f"{variant} on the test {name!r}")
+            prob.setdefault(variant, {})[seed] = cases.ordered(first, what=f"{variant} on {what}")
     return compare_predictions(
         prob, np.array(first.label), np.array(first.group), first.class_names, resamples=resamples
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -41,6 +42,8 @@ class TestPredictions:
         label: of each case.
         group: number of each case's subject, in order of first appearance.
         prob: (N, C) probabilities.
+        attention: of each case the share of its slices, None on those that are none of the scan's; empty for networks
+            without slice attention.
     """
 
     __test__ = False  # no test class, whatever pytest thinks of the name
@@ -50,6 +53,7 @@ class TestPredictions:
     label: tuple[int, ...]
     group: tuple[int, ...]
     prob: tuple[tuple[float, ...], ...]
+    attention: tuple[tuple[float | None, ...], ...] = ()
 
     @classmethod
     def join(cls, batches: Sequence[Any], class_names: tuple[str, ...]) -> Self:
@@ -62,13 +66,20 @@ class TestPredictions:
             tuple(label for batch in batches for label in batch["label"].tolist()),
             tuple(number[subject] for subject in subjects),
             tuple(tuple(row) for batch in batches for row in batch["prob"].tolist()),
+            tuple(
+                tuple(share if math.isfinite(share) else None for share in row)
+                for batch in batches
+                if "attention" in batch
+                for row in batch["attention"].tolist()
+            ),
         )
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Self:
         """From what :func:`dataclasses.asdict` made, after JSON."""
         values: dict[str, Any] = {name: tuple(record[name]) for name in ("class_names", "id", "label", "group")}
-        return cls(**values, prob=tuple(tuple(row) for row in record["prob"]))
+        attention = tuple(tuple(row) for row in record.get("attention", ()))
+        return cls(**values, prob=tuple(tuple(row) for row in record["prob"]), attention=attention)
 
     def ordered(self, like: TestPredictions, *, what: str) -> NDArray[np.float64]:
         """Probabilities (N, C) in the order of the cases of ``like``.
