@@ -116,8 +116,8 @@ def test_the_figure_shows_both_curves() -> None:
     axis = figure.axes[0]
     assert axis.get_title() == "COVID-19"
     random, hottest = axis.lines[:2]
-    np.testing.assert_allclose(np.asarray(random.get_xydata(), float), [[0, 0], [10, 0.2], [20, 0.4]])
-    np.testing.assert_allclose(np.asarray(hottest.get_xydata(), float), [[0, 0], [10, 1], [20, 2]])
+    np.testing.assert_allclose(np.asarray(random.get_xydata(), float), [[0.0, 0.0], [10.0, 0.2], [20.0, 0.4]])
+    np.testing.assert_allclose(np.asarray(hottest.get_xydata(), float), [[0.0, 0.0], [10.0, 1.0], [20.0, 2.0]])
     with pytest.raises(UsageError, match="at least one curve"):
         deletion_figure({})
 

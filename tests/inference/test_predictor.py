@@ -10,11 +10,14 @@ import pytest
 import torch
 
 from covidct.errors import CheckpointError, InputError, UsageError
+from covidct.explain import GradCAM
 from covidct.inference import Predictor
 from covidct.inference.predictor import finer_preview, make_preview, results_of_batch
 from covidct.labels import CLASSES
 from covidct.models import LungSegmenter
-from covidct.sample import collate
+from covidct.phantom import PhantomCT
+from covidct.sample import Batch, collate
+from covidct.tasks import BaseTask, ClassificationTask
 from covidct.transforms import prepare_volume, to_sample
 from covidct.weights import load_checkpoint, sha256_file
 from tests.fakes.checkpoint import SIZE, phantom, tiny_data
@@ -166,3 +169,48 @@ def test_networks_in_each_others_place_are_refused(checkpoint: Path, tmp_path: P
     lungs = write_lung_checkpoint(tmp_path / "lungs.ckpt", hyper_parameters={"channels": [2, 2], "norm": None})
     with pytest.raises(CheckpointError, match="does not classify"):
         Predictor(lungs, device="cpu")
+
+
+def with_scale(task: BaseTask, value: float) -> BaseTask:
+    """The task with a fixed scale of Grad-CAM for every class."""
+    assert isinstance(task, ClassificationTask)
+    task.cam_scale.fill_(value)
+    return task
+
+
+def test_pictures_have_grad_cam_in_the_scale_of_the_checkpoint(checkpoint: Path) -> None:
+    scan = phantom()
+    plain = Predictor(checkpoint, device="cpu", explain=False)
+    wanted = plain.apply(scan.volume, id="x")
+    assert wanted.preview is not None
+    assert (wanted.preview.cam, wanted.preview.cam_class) == (None, "")
+    task = with_scale(plain.task, 4.0)
+    batch = prepared_batch(plain, scan)
+    found = GradCAM(task)(batch)
+    names = task.class_names
+    label = max((1, 2), key=lambda number: float(found.logits[0, number]))  # the likelier disease, never "normal"
+    expected = GradCAM(task)(batch, label).maps[0]
+    plain.explain = True
+    result = plain.apply(scan.volume, id="x")
+    preview = result.preview
+    assert preview is not None
+    assert preview.cam is not None
+    assert preview.cam_class == names[label]
+    np.testing.assert_allclose(preview.cam, expected[list(preview.indices)].numpy() / 4, atol=1e-6)
+    np.testing.assert_allclose(list(result.probabilities.values()), list(wanted.probabilities.values()), atol=1e-6)
+    np.testing.assert_allclose(result.slice_scores, wanted.slice_scores, atol=1e-6)
+
+
+def test_a_checkpoint_without_a_scale_gets_no_colours(checkpoint: Path) -> None:
+    predictor = Predictor(checkpoint, device="cpu")
+    result = predictor.apply(phantom().volume, id="x")
+    assert result.preview is not None
+    assert result.preview.cam is None
+    assert result.preview.cam_class in ("cap", "covid")
+
+
+def prepared_batch(predictor: Predictor, scan: PhantomCT) -> Batch:
+    """The batch that the predictor makes of a phantom."""
+    nobody = torch.tensor(0)
+    prepared = prepare_volume(scan.volume, predictor.preprocessing)
+    return collate([to_sample(prepared, id="x", subject=nobody, scan=nobody)])

@@ -97,3 +97,20 @@ def test_pages_are_small(tmp_path: Path) -> None:
     bare = CohortResult(tuple(dataclasses.replace(scan, preview=None) for scan in cohort.scans))
     write_evaluation_page(report, bare, tmp_path / "report.html")
     assert (tmp_path / "report.html").stat().st_size < 100_000
+
+
+def test_the_gallery_explains_grad_cam_where_there_is_one(tmp_path: Path) -> None:
+    report, cohort = evaluated()
+    with_cam = [
+        dataclasses.replace(
+            one, preview=dataclasses.replace(one.preview, cam=np.ones((3, 2, 2), np.float32), cam_class="covid")
+        )
+        for one in cohort.scans
+        if one.preview is not None
+    ]
+    write_evaluation_page(report, cohort, tmp_path / "without.html")
+    assert "Grad-CAM" not in Page(tmp_path / "without.html").text
+    write_evaluation_page(report, dataclasses.replace(cohort, scans=tuple(with_cam)), tmp_path / "with.html")
+    page = Page(tmp_path / "with.html")
+    assert "largest value found on training scans" in page.text
+    assert page.all("img", class_="cam")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -71,3 +72,15 @@ def test_a_thumbnail_keeps_the_form_and_is_small() -> None:
     uri = thumbnail(preview(), size=64)
     assert pixels(uri).shape[:2] == (48, 64)
     assert len(uri) < 3000
+
+
+def test_grad_cam_is_transparent_where_cold_and_keeps_its_scale() -> None:
+    shown = preview(2, weights=False)
+    cam = np.zeros((2, 2, 2), np.float32)
+    cam[0, 0, 0], cam[1] = 0.5, 2.0  # above the largest value on training scans: drawn as that
+    first, second = (pixels(picture.cam) for picture in pictures(replace(shown, cam=cam, cam_class="covid")))
+    assert first.shape == (24, 32, 4)
+    assert first[0, 0].tolist() == [128, 255, 128, round(255 * 0.6 * 0.5)]  # green in BGRA, half of the full opacity
+    assert not first[18:, :, 3].any()  # from the centre of the lower cells on
+    assert (second == [0, 0, 255, 153]).all()
+    assert pictures(shown)[0].cam == ""

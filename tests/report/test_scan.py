@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from covidct.report import write_scan_page
@@ -57,6 +59,28 @@ def test_where_the_lung_mask_is_from(source: str, words: str, tmp_path: Path) ->
     text = Page(tmp_path / "scan.html").text.replace("mask by", "mask by ").replace("  ", " ")
     assert words in text
     assert ("mask by" in text) == bool(words)
+
+
+def test_grad_cam_is_drawn_in_its_fixed_scale_and_explained(tmp_path: Path) -> None:
+    cam = np.zeros((3, 2, 2), np.float32)
+    cam[1, 0, 0] = 0.5
+    shown = replace(preview(), cam=cam, cam_class="covid")
+    write_scan_page(scan(1, [0.1, 0.2, 0.7], preview=shown), RUN, tmp_path / "scan.html")
+    page = Page(tmp_path / "scan.html")
+    assert len(page.all("img", class_="cam")) == 3
+    assert "largest value found on training scans of COVID-19" in page.text
+    assert "No Grad-CAM" not in page.text
+    assert page.all("input", class_="t-cam")
+
+
+def test_without_a_scale_no_grad_cam_is_drawn_and_the_page_says_why(tmp_path: Path) -> None:
+    shown = replace(preview(), cam_class="covid")
+    write_scan_page(scan(1, [0.1, 0.2, 0.7], preview=shown), RUN, tmp_path / "scan.html")
+    page = Page(tmp_path / "scan.html")
+    assert "No Grad-CAM is drawn: this checkpoint keeps no scale" in page.text
+    assert not page.all("img", class_="cam")
+    write_scan_page(scan(1, [0.1, 0.2, 0.7]), RUN, tmp_path / "unasked.html")
+    assert "Grad-CAM" not in Page(tmp_path / "unasked.html").text
 
 
 def test_a_failed_scan_says_why(tmp_path: Path) -> None:
