@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pytorch_lightning.utilities.types import OptimizerConfig, OptimizerLRSchedulerConfig
     from torch import Tensor, nn
     from torch.optim import Optimizer
+    from torchmetrics import Metric
 
     from covidct.sample import Batch, Kind
 
@@ -75,6 +76,10 @@ class BaseTask(pl.LightningModule, ABC):
     def _step(self, batch: Batch, stage: str) -> Tensor:
         """Loss of a batch; logs it and feeds the metrics of ``stage`` (``"train"``, ``"val"`` or ``"test"``)."""
 
+    @abstractmethod
+    def _new_metrics(self, stage: str) -> Metric:
+        """Empty metrics of a stage; ``compute`` gives scalars by name."""
+
     @property
     @abstractmethod
     def class_names(self) -> tuple[str, ...]:
@@ -106,6 +111,18 @@ class BaseTask(pl.LightningModule, ABC):
     def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of a test batch."""
         return self._step(batch, "test")
+
+    def on_train_epoch_end(self) -> None:
+        """Log the scores of the epoch."""
+        self._log_scores("train")
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the scores of the epoch."""
+        self._log_scores("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the scores of the epoch."""
+        self._log_scores("test")
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig | OptimizerConfig:
         """The given optimizer and scheduler, or those of the published recipe."""
@@ -212,6 +229,21 @@ class BaseTask(pl.LightningModule, ABC):
                 f"The network has {count} outputs, the data has the classes {', '.join(preprocessing.classes)}: set "
                 f"num_classes={len(preprocessing.classes)} or merge the classes in the data module."
             )
+
+    def _metrics(self, stage: str) -> Any:  # noqa: ANN401  (what the kind of task makes)
+        """The metrics of a stage, made anew each epoch."""
+        name = f"{stage}_metrics"
+        found = getattr(self, name, None)
+        if found is None:
+            found = self._new_metrics(stage).to(self.device)
+            setattr(self, name, found)
+        return found
+
+    def _log_scores(self, stage: str) -> None:
+        """Log and drop the metrics of a stage; every process computes the same values under the same keys."""
+        scores = self._metrics(stage).compute()
+        self.log_dict({f"{stage}_{name}": value for name, value in scores.items()}, on_epoch=True)
+        setattr(self, f"{stage}_metrics", None)
 
     def _log_loss(self, stage: str, loss: Tensor, size: int) -> None:
         """Log a loss under ``<stage>_loss``, the same key on every process."""

@@ -154,18 +154,6 @@ class ClassificationTask(BaseTask):
         super().on_load_checkpoint(checkpoint)
         checkpoint["state_dict"].setdefault("cam_scale", torch.zeros_like(self.cam_scale))
 
-    def on_train_epoch_end(self) -> None:
-        """Log the scores of the epoch."""
-        self._log_scores("train")
-
-    def on_validation_epoch_end(self) -> None:
-        """Log the scores of the epoch."""
-        self._log_scores("val")
-
-    def on_test_epoch_end(self) -> None:
-        """Log the scores of the epoch."""
-        self._log_scores("test")
-
     def _step(self, batch: Batch, stage: str) -> Tensor:
         """Loss of a batch; see :class:`BaseTask`."""
         self.check_batch(batch)
@@ -192,20 +180,9 @@ class ClassificationTask(BaseTask):
         """The logits of a network that may know more."""
         return output["logits"] if isinstance(output, dict) else output
 
-    def _metrics(self, stage: str) -> CaseMetrics:
-        """The metrics of a stage, made anew each epoch: the class names are known by then."""
-        name = f"{stage}_metrics"
-        found = getattr(self, name, None)
-        if found is None:
-            found = CaseMetrics(self.class_names).to(self.device)
-            setattr(self, name, found)
-        return found
-
-    def _log_scores(self, stage: str) -> None:
-        """Log and drop the metrics of a stage; every process computes the same values under the same keys."""
-        scores = self._metrics(stage).compute()
-        self.log_dict({f"{stage}_{name}": value for name, value in scores.items()}, on_epoch=True)
-        setattr(self, f"{stage}_metrics", None)
+    def _new_metrics(self, stage: str) -> CaseMetrics:
+        """Scores over cases; made anew each epoch, when the class names are known."""
+        return CaseMetrics(self.class_names)
 
 
 def _is_factor(value: object) -> bool:

@@ -149,18 +149,6 @@ class SegmentationTask(BaseTask):
         known = {key: batch[key] for key in ("id", "scan", "subject")}
         return {**known, "mask": mask, "volume_ml": counts * voxel[:, None] / 1000}
 
-    def on_train_epoch_end(self) -> None:
-        """Log the scores of the epoch."""
-        self._log_scores("train")
-
-    def on_validation_epoch_end(self) -> None:
-        """Log the scores of the epoch."""
-        self._log_scores("val")
-
-    def on_test_epoch_end(self) -> None:
-        """Log the scores of the epoch."""
-        self._log_scores("test")
-
     def _step(self, batch: Batch, stage: str) -> Tensor:
         """Loss of a batch; see :class:`BaseTask`."""
         self.check_batch(batch)
@@ -184,19 +172,7 @@ class SegmentationTask(BaseTask):
         kept = [torch.from_numpy(keep_lungs(one[0].cpu().numpy())) for one in labels]
         return torch.stack(kept)[:, None].to(labels.device)
 
-    def _metrics(self, stage: str) -> SegmentationMetrics:
-        """The metrics of a stage, made anew each epoch."""
-        name = f"{stage}_metrics"
-        found = getattr(self, name, None)
-        if found is None:
-            distances = stage != "train"
-            metrics = SegmentationMetrics(self.class_names[1:], distances=distances, tolerance_mm=self.tolerance_mm)
-            found = metrics.to(self.device)
-            setattr(self, name, found)
-        return found
-
-    def _log_scores(self, stage: str) -> None:
-        """Log and drop the metrics of a stage; every process computes the same values under the same keys."""
-        scores = self._metrics(stage).compute()
-        self.log_dict({f"{stage}_{name}": value for name, value in scores.items()}, on_epoch=True)
-        setattr(self, f"{stage}_metrics", None)
+    def _new_metrics(self, stage: str) -> SegmentationMetrics:
+        """Scores of each lung; distances take too long for training."""
+        distances = stage != "train"
+        return SegmentationMetrics(self.class_names[1:], distances=distances, tolerance_mm=self.tolerance_mm)
