@@ -19,7 +19,7 @@ from covidct.inference.attention import (
     shown_slices,
 )
 from covidct.inference.device import find_device
-from covidct.inference.explained import predict, with_cam
+from covidct.inference.explained import predict, slice_heat, with_cam
 from covidct.inference.lung_network import find_lung_network
 from covidct.inference.segment import segment_scan
 from covidct.result import Preview, ScanResult
@@ -197,6 +197,7 @@ def results_of_batch(task: BaseTask, batch: Batch, *, explain: bool = True) -> l
     with torch.inference_mode():
         weights = _pooling_weights(task, on_device)
     names, without = task.class_names, reason_without_attention(task)
+    source = task.preprocessing.mask_source if task.preprocessing else ""
     results = []
     for index, name in enumerate(batch["id"]):
         probabilities = dict(zip(names, found["prob"][index].tolist(), strict=True))
@@ -216,8 +217,13 @@ def results_of_batch(task: BaseTask, batch: Batch, *, explain: bool = True) -> l
                 positive_slices=positive,
                 slice_note=without,
                 label=names[label] if label >= 0 else "",
+                mask_source=source,
                 preview=with_cam(
-                    make_preview(batch, index, scores=scores or attention, weights=weights), explained, index
+                    make_preview(
+                        batch, index, scores=slice_heat(explained, index) or scores or attention, weights=weights
+                    ),
+                    explained,
+                    index,
                 ),
             )
         )

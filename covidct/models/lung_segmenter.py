@@ -149,7 +149,8 @@ class LungSegmenter:
             mask = labels_from_logits(
                 logits, affine=prepared["affine"], target_affine=volume.affine, shape=volume.shape
             )
-        mask = keep_lungs(mask)
+        box = _box_with_rim(mask)
+        mask[box] = keep_lungs(mask[box])
         if np.count_nonzero(mask) * float(np.prod(volume.spacing)) < _LEAST_LUNGS_MM3:
             mask[:] = 0
         return mask
@@ -170,6 +171,13 @@ class LungSegmenter:
     def _run(self, image: Tensor) -> Tensor:
         """Logits of the network in float32 on the CPU."""
         return self._network(image.to(self.device)).cpu()
+
+
+def _box_with_rim(mask: NDArray[np.uint8]) -> tuple[slice, ...]:
+    """The box around a mask and one voxel more, so that what is open to the outside stays so; empty for no mask."""
+    plane = np.asarray(mask.any(0))
+    filled = [np.flatnonzero(lines) for lines in ([one.any() for one in mask], plane.any(1), plane.any(0))]
+    return tuple(slice(max(int(f[0]) - 1, 0), int(f[-1]) + 2) if len(f) else slice(0) for f in filled)
 
 
 def _preprocessing(record: Mapping[str, Any], file: str) -> Preprocessing:
