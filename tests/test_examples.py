@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
@@ -16,6 +18,18 @@ def run(name: str, *arguments: str, folder: Path) -> str:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
+
+
+@pytest.mark.slow
+def test_masked_gap_study(tmp_path: Path) -> None:
+    small = ["--subjects=12", "--epochs=1", "--seeds", "0", "1", "--cache=cache", "--out=out"]
+    lines = run("01_masked_gap_study", *small, folder=tmp_path).splitlines()
+    assert sum(line.endswith("done") for line in lines) == 8
+    assert "  Mask-weighted GAP   accuracy 0.9554" in lines  # (557 + 1413) / 2062
+    assert len([line for line in lines if re.search(r"AUROC [01]\.\d{3} \(", line)]) == 4
+    assert {f"study.{suffix}" for suffix in ("html", "json", "csv")} <= {
+        file.name for file in (tmp_path / "out").iterdir()
+    }
 
 
 def test_lung_unet(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def masked_gap(
     out: Path,
     manifest: Path | None = None,
     phantoms: bool = False,
-    seeds: Sequence[int] = (0, 1, 2),
+    seeds: tuple[int, ...] = (0, 1, 2),
     epochs: int | None = None,
     backbone: Literal["resnet18", "resnet34", "resnet50"] | None = None,
     weights: str | None = None,

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ("PhantomConfounded",)
 
+_TISSUE_HU = np.float32(50.0)  # haze makes no voxel denser than soft tissue
+
 
 class PhantomConfounded(PhantomCTVolumes):
     """Simulated CT volumes, some with a rod of metal on the bed beside the chest, and a split of their own.
@@ -56,6 +58,7 @@ class PhantomConfounded(PhantomCTVolumes):
         spacing: tuple[float, float, float] | None = None,
         diagnoses: Sequence[Diagnosis] = ("normal", "covid"),
         classes: str | dict[str, str] = "covid_vs_rest",
+        haze_hu: float = 0.0,
         marker_mm: tuple[float, float] = (150.0, -175.0),
         marker_radius_mm: float = 12.0,
         marker_hu: float = 3000.0,
@@ -74,6 +77,8 @@ class PhantomConfounded(PhantomCTVolumes):
             diagnoses: of the subjects, in turn.
             classes: ``"covid_vs_rest"``, ``"three"`` or a mapping from normal, cap and covid to class names. The last
                 class is the positive one.
+            haze_hu: added to all lung voxels of positive scans, up to the density of soft tissue: a diffuse sign beside
+                the lesions, which features that are not trained can tell.
             marker_mm: place of the rod's axis, mm to the back (h) and to the patient's left (w) of the middle of the
                 scan; the rod runs along the whole depth. The default is the bed at the patient's right.
             marker_radius_mm: radius of the rod.
@@ -90,6 +95,8 @@ class PhantomConfounded(PhantomCTVolumes):
             )
         if not diagnoses or not set(diagnoses) <= set(CLASSES):
             raise UsageError(f"diagnoses={diagnoses!r} is not usable: name some of {', '.join(CLASSES)}.")
+        if not 0 <= haze_hu <= 500:
+            raise UsageError(f"haze_hu={haze_hu} is not usable: give 0 to 500 HU.")
         if not (marker_radius_mm > 0 and math.isfinite(marker_radius_mm) and -1024 <= marker_hu <= 3071):
             raise UsageError(
                 f"marker_radius_mm={marker_radius_mm} must be above 0 and marker_hu={marker_hu} in [-1024, 3071]."
@@ -98,6 +105,7 @@ class PhantomConfounded(PhantomCTVolumes):
         self.val_fraction, self.test_fraction = val_fraction, test_fraction
         self.spacing = None if spacing is None else (float(spacing[0]), float(spacing[1]), float(spacing[2]))
         self.diagnoses = tuple(diagnoses)
+        self.haze_hu = float(haze_hu)
         self.marker_mm = (float(marker_mm[0]), float(marker_mm[1]))
         self.marker_radius_mm, self.marker_hu = float(marker_radius_mm), float(marker_hu)
 
@@ -129,10 +137,14 @@ class PhantomConfounded(PhantomCTVolumes):
             raise UsageError(
                 f"The marker at {self.marker_mm} mm lies on lung in scan {source}: place it outside or make it smaller."
             )
-        if self.has_marker(source):
-            hu = volume.array + share * (np.float32(self.marker_hu) - volume.array)
-            volume = Volume(np.rint(hu).astype(np.int16), volume.affine)
         label = self.classes.label(self.diagnosis(source))
+        hu = volume.array.astype(np.float32)
+        if self.haze_hu and self._is_positive(label):
+            hazy = np.maximum(np.minimum(hu + self.haze_hu, _TISSUE_HU), hu)
+            hu = np.where(phantom.lung_mask > 0, hazy, hu)
+        if self.has_marker(source):
+            hu += share * (np.float32(self.marker_hu) - hu)
+        volume = Volume(np.rint(hu).astype(np.int16), volume.affine)
         slice_label = np.where(phantom.slice_label > 0, label, self.classes.label("normal"))
         return Raw(volume, phantom.lung_mask, phantom.lesion_mask, slice_label)
 
@@ -150,8 +162,13 @@ class PhantomConfounded(PhantomCTVolumes):
     def content_key(self, source: int, *, digest: Callable[[Path], str]) -> str:
         """As for the other phantoms, and whether and how the marker is drawn."""
         marker = [*self.marker_mm, self.marker_radius_mm, self.marker_hu] if self.has_marker(source) else []
-        config = {"plain": super().content_key(source, digest=digest), "spacing": self.spacing, "marker": marker}
+        plain = super().content_key(source, digest=digest)
+        config = {"plain": plain, "spacing": self.spacing, "haze": self.haze_hu, "marker": marker}
         return cache_key(config=config, version="1")
+
+    def _is_positive(self, label: int) -> bool:
+        """Whether a label is the last class."""
+        return label == len(self.class_names) - 1
 
     @cached_property
     def _parts(self) -> list[Split]:
@@ -177,7 +194,7 @@ class PhantomConfounded(PhantomCTVolumes):
         for source in order:
             part, label = group = groups[source]
             r = self.test_correlation if part == "test" else self.train_correlation
-            positive = label == len(self.class_names) - 1
+            positive = self._is_positive(label)
             if taken[group] < round(size[group] * (1 + r if positive else 1 - r) / 2):
                 taken[group] += 1
                 marked.add(source)

@@ -1,6 +1,7 @@
 from .comparison import Cohort as Cohort
 from .comparison import Variant as Variant
 from .comparison import run_comparison as run_comparison
+from .fixed_trunk import adam_of_head as adam_of_head
 from .masked_gap import CONFOUNDER_DATA as CONFOUNDER_DATA
 from .masked_gap import CONFOUNDER_EPOCHS as CONFOUNDER_EPOCHS
 from .masked_gap import CONFOUNDER_PHANTOMS as CONFOUNDER_PHANTOMS
@@ -22,6 +23,7 @@ __all__ = (
     "POOLING_TITLES",
     "PUBLISHED_CONFUSION",
     "Variant",
+    "adam_of_head",
     "confounder_study",
     "masked_gap_study",
     "pooling_variants",

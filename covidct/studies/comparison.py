@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from covidct.datasets import BaseDataset
     from covidct.tasks.classification import ClassificationTask
 
-__all__ = ("Cohort", "Variant", "run_comparison")
+__all__ = ("Cohort", "Variant", "compare_runs", "run_comparison", "run_variants")
 
 _log = logging.getLogger(__name__)
 

@@ -56,6 +56,20 @@ def test_other_correlations_are_the_same_scans_with_other_markers() -> None:
     assert np.array_equal(marked.lung_mask, plain.lung_mask)  # type: ignore[arg-type]
 
 
+def test_haze_lies_on_the_lungs_of_positive_scans_alone() -> None:
+    plain, hazy = cohort(train_correlation=0.0), cohort(train_correlation=0.0, haze_hu=60.0)
+    for source, changes in ((0, False), (1, True)):
+        one, other = plain.load(source), hazy.load(source)
+        assert isinstance(one.scan, Volume)
+        assert isinstance(other.scan, Volume)
+        assert one.lung_mask is not None
+        difference = other.scan.array - one.scan.array
+        assert not difference[one.lung_mask == 0].any()
+        air = (one.lung_mask > 0) & (one.scan.array < -300)
+        assert set(np.unique(difference[air])) == ({60} if changes else {0})
+        assert other.scan.array[one.lung_mask > 0].max() <= max(50, int(one.scan.array[one.lung_mask > 0].max()))
+
+
 def test_the_marker_covers_its_area() -> None:
     dataset = cohort(shape=(2, 256, 256), spacing=(20.0, 1.6, 1.6))
     volume = dataset.load(0).scan
@@ -87,6 +101,7 @@ def test_samples_keep_the_contract_and_keys_follow_the_marker() -> None:
         ({"diagnoses": ["flu"]}, "flu"),
         ({"marker_radius_mm": 0.0}, "marker_radius_mm"),
         ({"marker_hu": 9000.0}, "marker_hu"),
+        ({"haze_hu": -5.0}, "haze_hu"),
     ],
 )
 def test_impossible_arguments_are_refused(options: dict[str, Any], words: str) -> None:
