@@ -13,7 +13,7 @@ import numpy as np
 from covidct.atomic import atomic_path
 from covidct.errors import UsageError
 from covidct.inference import Pseudonyms
-from covidct.report import write_cohort_csv, write_cohort_page, write_scan_json, write_scan_page
+from covidct.report import write_cohort_csv, write_cohort_page, write_scan_json, write_scan_page, write_slices_csv
 from covidct.report.plain import plain
 from covidct.result import CohortResult, Preview, ScanResult
 from covidct.volume import Finding
@@ -32,6 +32,7 @@ _RUN_KEYS = ("kind", "version", "research_use", "run")
 class CohortFolder:
     """``index.html``, ``cohort.csv``, ``run.json``, ``inputs.csv`` and ``scans/<id>.json|html|npz``.
 
+    Where the network has slice attention, ``slices.csv`` too.
     Nothing is written before the first scan succeeds, so that a run whose inputs are all refused leaves nothing behind.
 
     Args:
@@ -100,6 +101,8 @@ class CohortFolder:
                 if result.status == "failed":
                     write_scan_json(result, self._file(result.id, "json"), run=self.run)
             write_cohort_csv(cohort, self.out / "cohort.csv", class_names=self.run["preprocessing"]["classes"])
+            if any(scan.attention for scan in cohort.scans):
+                write_slices_csv(cohort, self.out / "slices.csv")
             links = {scan.id: f"scans/{scan.id}.html" for scan in cohort.scans if scan.status == "done"}
             write_cohort_page(cohort, self.out / "index.html", links=links)
         return cohort

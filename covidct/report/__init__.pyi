@@ -1,17 +1,18 @@
 from .cohort import write_cohort_page as write_cohort_page
 from .evaluation import write_evaluation_page as write_evaluation_page
 from .scan import write_scan_page as write_scan_page
+from .segmentation import write_segmentation_csv as write_segmentation_csv
+from .segmentation import write_segmentation_json as write_segmentation_json
 from .study import Study as Study
 from .study import StudySection as StudySection
 from .study import write_study_csv as write_study_csv
 from .study import write_study_json as write_study_json
 from .study import write_study_page as write_study_page
-from .segmentation import write_segmentation_csv as write_segmentation_csv
-from .segmentation import write_segmentation_json as write_segmentation_json
 from .tables import write_cohort_csv as write_cohort_csv
 from .tables import write_metrics_json as write_metrics_json
 from .tables import write_predictions_csv as write_predictions_csv
 from .tables import write_scan_json as write_scan_json
+from .tables import write_slices_csv as write_slices_csv
 
 __all__ = (
     "Study",
@@ -23,6 +24,7 @@ __all__ = (
     "write_predictions_csv",
     "write_scan_json",
     "write_scan_page",
+    "write_slices_csv",
     "write_segmentation_csv",
     "write_segmentation_json",
     "write_study_csv",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
-    from covidct.metrics import Estimate, TriageReport
+    from covidct.metrics import Estimate, SliceReport, TriageReport
     from covidct.report.figures import Chart
     from covidct.result import CohortResult, ScanResult
 
@@ -56,6 +56,8 @@ def write_evaluation_page(
         cards=_cards(report, positive),
         scopes=[s for s in (*report.class_names, "macro", "weighted", "micro") if s in report.scores["sensitivity"]],
         scores={m: row for m, row in report.scores.items() if m not in ("accuracy", "calibration_error")},
+        slices=report.slices,
+        slice_scopes=[] if report.slices is None else _slice_scopes(report.slices),
         roc=roc_chart(report),
         calibration=calibration_chart(report),
         strip=_strip(report, done, positive),
@@ -65,6 +67,17 @@ def write_evaluation_page(
         failed=[scan for scan in cohort.scans if scan.status == "failed"],
         facts=facts(cohort.run),
     )
+
+
+def _slice_scopes(slices: SliceReport) -> list[tuple[str, str]]:
+    """Scopes of the slice scores with their titles: the two that stand side by side, then what else there is."""
+    titles = {
+        "pooled": "All slices pooled",
+        "volume_mean": "Mean of the scans' own scores",
+        "pooled_positive": "Pooled, scans with a true slice",
+    }
+    found = {scope for row in slices.scores.values() for scope in row}
+    return [(scope, title) for scope, title in titles.items() if scope in found]
 
 
 def _cards(report: TriageReport, positive: str) -> list[tuple[str, str, Estimate]]:

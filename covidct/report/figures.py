@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from covidct.metrics import TriageReport
     from covidct.result import ScanResult
 
-__all__ = ("Chart", "Dot", "Trace", "calibration_chart", "roc_chart", "score_chart", "strip_chart")
+__all__ = ("Chart", "Dot", "Trace", "calibration_chart", "roc_chart", "round_step", "score_chart", "strip_chart")
 
 _FIFTHS = (0, 0.2, 0.4, 0.6, 0.8, 1)
 
@@ -160,7 +160,7 @@ def score_chart(scan: ScanResult, *, shown: Sequence[int]) -> Chart | None:
     low, high = min(*finite, 0.0), max(*finite, 1e-6)
     high = 1.0 if low >= 0 and high <= 1 else high
     frame = Frame(width=640, height=220, x=(0, len(scores) - 1), y=(low, high), margin=(10, 10, 14, 54))
-    step = _round_step((len(scores) - 1) / 6)
+    step = round_step((len(scores) - 1) / 6)
     dots = [
         Dot(frame.at_x(index), frame.at_y(scores[index]), 5, "var(--accent)", f"slice {index}", f"#slice-{index}")
         for index in shown
@@ -180,7 +180,7 @@ def score_chart(scan: ScanResult, *, shown: Sequence[int]) -> Chart | None:
     )
 
 
-def _round_step(value: float) -> int:
+def round_step(value: float) -> int:
     """The next of 1, 2, 5, 10, 20, 25, 50, 100 ... at or above ``value``."""
     scale = 10 ** math.floor(math.log10(max(value, 1)))
     steps = (scale * factor for factor in (1, 2, 2.5, 5, 10))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from covidct.result import Preview
 
-__all__ = ("Picture", "pictures", "thumbnail")
+__all__ = ("Picture", "data_uri", "pictures", "thumbnail")
 
 _WEIGHT_BGR = (40, 140, 255)  # orange: apart from grey lungs and from the blue outlines for every colour vision
 _MAX_ALPHA = 100  # of 255: the slice stays readable under the heaviest cell
@@ -65,7 +65,7 @@ def thumbnail(preview: Preview, *, size: int = 96) -> str:
     """Data URI (JPEG) of the middle slice, ``size`` pixels wide: a table of a thousand stays a few megabytes."""
     image = preview.slices[len(preview.slices) // 2]
     height = max(1, round(size * image.shape[0] / image.shape[1]))
-    return _uri(cv2.resize(image, (size, height), interpolation=cv2.INTER_AREA), ".jpg")
+    return data_uri(cv2.resize(image, (size, height), interpolation=cv2.INTER_AREA), ".jpg")
 
 
 def _picture(preview: Preview, number: int, heaviest: float) -> Picture:
@@ -76,11 +76,13 @@ def _picture(preview: Preview, number: int, heaviest: float) -> Picture:
         index=int(preview.indices[number]),
         width=image.shape[1],
         height=image.shape[0],
-        image=_uri(np.ascontiguousarray(image, dtype=np.uint8), ".png"),
+        image=data_uri(np.ascontiguousarray(image, dtype=np.uint8), ".png"),
         right=_outline(mask == 1),
         left=_outline(mask == 2),
-        weights="" if weights is None else _uri(_overlay(weights, heaviest), ".png"),
-        cam="" if preview.cam is None else _uri(_heat(preview.cam[number], (image.shape[0], image.shape[1])), ".png"),
+        weights="" if weights is None else data_uri(_overlay(weights, heaviest), ".png"),
+        cam=""
+        if preview.cam is None
+        else data_uri(_heat(preview.cam[number], (image.shape[0], image.shape[1])), ".png"),
     )
 
 
@@ -121,8 +123,8 @@ def _outline(mask: NDArray[np.bool_]) -> str:
     )
 
 
-def _uri(pixels: NDArray[np.uint8], suffix: str) -> str:
-    """Encode pixels (BGR or BGRA order, or grey) and wrap them."""
+def data_uri(pixels: NDArray[np.uint8], suffix: str = ".png") -> str:
+    """Encode pixels, (H, W) grey or (H, W, 3 or 4) in BGR(A) order, as PNG or JPEG."""
     _, data = cv2.imencode(suffix, pixels)
     kind = {".png": "png", ".jpg": "jpeg"}[suffix]
     return f"data:image/{kind};base64,{base64.b64encode(data.tobytes()).decode()}"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from covidct import RESEARCH_USE
 from covidct.atomic import atomic_write_text
+from covidct.report.attention import most_attended, times_even
 from covidct.report.plain import plain
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ __all__ = (
     "write_metrics_json",
     "write_predictions_csv",
     "write_scan_json",
+    "write_slices_csv",
 )
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would run these: OWASP, "CSV injection"
@@ -61,8 +63,10 @@ def write_cohort_csv(
 ) -> None:
     """Write one row per scan, failed ones too, in the order of the cohort.
 
-    Columns: id, status, predicted, label, ``prob_<class>``, lung_right_ml, lung_left_ml, mask_source, slices,
-    rows, columns, slice_mm, row_mm, column_mm, findings (codes), error, seconds, research_use.
+    Columns: id, status, predicted, label, ``prob_<class>``, lung_right_ml, lung_left_ml, mask_source,
+    attention_slice (index of the slice of most attention, from the feet), attention_times_slices (its share times the
+    number of slices), positive_slices (how many are called positive; empty without slice attention), slices, rows,
+    columns, slice_mm, row_mm, column_mm, findings (codes), error, seconds, research_use.
 
     Args:
         cohort: the results.
@@ -73,6 +77,7 @@ def write_cohort_csv(
     names = class_columns(cohort, class_names)
     rows = []
     for scan in cohort.scans:
+        best, times = most_attended(scan)
         slices, rows_, columns = _three(scan.geometry.get("shape"))
         slice_mm, row_mm, column_mm = _three(scan.geometry.get("spacing"))
         rows.append(
@@ -85,6 +90,9 @@ def write_cohort_csv(
                 "lung_right_ml": scan.lungs_ml.get("right"),
                 "lung_left_ml": scan.lungs_ml.get("left"),
                 "mask_source": scan.mask_source,
+                "attention_slice": best,
+                "attention_times_slices": times,
+                "positive_slices": len(scan.positive_slices) if scan.attention else None,
                 "slices": slices,
                 "rows": rows_,
                 "columns": columns,
@@ -104,9 +112,38 @@ def _cohort_columns(names: Sequence[str]) -> list[str]:
     """The header of the cohort's table."""
     geometry = ["slices", "rows", "columns", "slice_mm", "row_mm", "column_mm"]
     lungs = ["lung_right_ml", "lung_left_ml", "mask_source"]
+    attention = ["attention_slice", "attention_times_slices", "positive_slices"]
     prob = [f"prob_{name}" for name in names]
     head = ["id", "status", "predicted", "label"]
-    return [*head, *prob, *lungs, *geometry, "findings", "error", "seconds", "research_use"]
+    return [*head, *prob, *lungs, *attention, *geometry, "findings", "error", "seconds", "research_use"]
+
+
+def write_slices_csv(cohort: CohortResult, path: str | os.PathLike[str]) -> None:
+    """Write one row per slice of the scans with slice attention, feet to head.
+
+    Columns: id, slice (index from the feet), attention (its share), attention_times_slices (1 is an even share),
+    positive (1 when called positive, else 0), research_use.
+
+    Args:
+        cohort: the results.
+        path: the file to write.
+    """
+    rows = [
+        {
+            "id": scan.id,
+            "slice": index,
+            "attention": share,
+            "attention_times_slices": times,
+            "positive": int(index in positive),
+            "research_use": RESEARCH_USE,
+        }
+        for scan in cohort.scans
+        for positive in (set(scan.positive_slices),)
+        for index, (share, times) in enumerate(zip(scan.attention, times_even(scan), strict=True))
+        if math.isfinite(share)
+    ]
+    columns = ["id", "slice", "attention", "attention_times_slices", "positive", "research_use"]
+    write_csv(rows, path, columns=columns)
 
 
 def write_predictions_csv(

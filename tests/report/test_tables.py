@@ -23,6 +23,9 @@ COLUMNS = [
     *("id", "status", "predicted", "label", "prob_normal", "prob_cap", "prob_covid", "lung_right_ml", "lung_left_ml"),
     *(
         "mask_source",
+        "attention_slice",
+        "attention_times_slices",
+        "positive_slices",
         "slices",
         "rows",
         "columns",
