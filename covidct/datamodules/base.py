@@ -150,8 +150,8 @@ class BaseDataModule(pl.LightningDataModule):
     def setup(self, stage: str) -> None:
         """Find the prepared scans and, unless it is for prediction alone, split the samples by subject.
 
-        Samples of unknown class (-1) are left out of the parts, unless the data set knows no class at all: then all
-        its samples are used, for tasks that need none.
+        Samples of unknown class (-1) are left out of the parts, unless the trainer's task needs no class (its
+        ``target`` is another key than ``label``), or the data set knows none at all.
 
         Raises:
             UsageError: when :meth:`prepare_data` was not called, or the split cannot be made.
@@ -161,9 +161,9 @@ class BaseDataModule(pl.LightningDataModule):
             self._available = self._find()
         if not self._parts and stage != "predict":
             usable = [record for record in self.dataset.records if record.source in self._available]
-            # A data set without any class (for segmentation) is used whole; else samples of unknown class are left out.
-            labelled = [record for record in usable if record.label >= 0] or usable
-            self._parts = divide(labelled, self._division, class_names=self.class_names)
+            labelled = [record for record in usable if record.label >= 0]
+            records = labelled if labelled and self._needs_class() else usable
+            self._parts = divide(records, self._division, class_names=self.class_names)
             check_no_overlap(self._parts)
             _log.info("split: %s", {part: len(records) for part, records in self._parts.items()})
 
@@ -234,6 +234,11 @@ class BaseDataModule(pl.LightningDataModule):
         """Batches of all samples that can be used, labelled or not, in the data set's order."""
         available = self._available or {}
         return self._plain_loader([record for record in self.dataset.records if record.source in available])
+
+    def _needs_class(self) -> bool:
+        """Whether the task of the trainer learns classes; so does whoever uses the data module without one."""
+        task = getattr(self.trainer, "lightning_module", None)
+        return getattr(task, "target", "label") == "label"
 
     def _require(self, part: Split) -> list[Record]:
         """The samples of a part that must not be empty."""

@@ -36,8 +36,8 @@ class Record:
     Attributes:
         id: unique in the data set, free of patient identity; goes into every prediction file.
         subject: the data set's own key of the patient. It never leaves the process: samples carry a hash of it.
-        label: index of the class, -1 where unknown (such records are used for prediction only, unless the data set
-            knows no class at all).
+        label: index of the class, -1 where unknown (such records are used for prediction, and by tasks that need no
+            class).
         source: number of the scan or image the sample comes from; slices of one volume share it.
         slice: index of the axial slice, feet to head; None for whole volumes and images.
         split: part that the data set's own split puts the sample into; None without one.

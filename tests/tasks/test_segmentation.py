@@ -9,10 +9,12 @@ import pytest
 import torch
 from torch import nn
 
+from covidct.datamodules import CTVolumeDataModule
 from covidct.errors import BatchError, UsageError
 from covidct.functional import keep_lungs
 from covidct.preprocessing import Preprocessing
 from covidct.tasks import UNet3dTask, load_task
+from tests.fakes.chests import FakeVolumes
 from tests.fakes.lungs import PREPROCESSING, TinyLungsDataModule, lungs_batch
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pytorch_lightning as pl
+
+    from covidct.datasets import Record
 
     MakeTrainer = Callable[..., pl.Trainer]
 
@@ -166,6 +170,25 @@ def test_the_source_of_masks_binds_where_they_mask_the_image() -> None:
     asked = Preprocessing(kind="ct_volume", classes=("x",), size=16, mask_source="threshold", masking="lungs")
     with pytest.raises(UsageError, match="mask_source"):
         task.require_preprocessing(asked)
+
+
+class HalfLabelled(FakeVolumes):
+    """Chests of which every second has no class."""
+
+    def record(self, source: int) -> Record:
+        record = super().record(source)
+        return replace(record, label=-1) if source % 2 else record
+
+
+def test_scans_without_class_are_trained_on(trainer: MakeTrainer, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"size": 16, "mask_source": "file", "cache_dir": str(tmp_path), "augment": False}
+    data = CTVolumeDataModule(HalfLabelled(12), **options)
+    trainer(limit_val_batches=0).fit(small(), datamodule=data)
+    assert sum(len(data.records(part)) for part in ("train", "val", "test")) == 12
+    alone = CTVolumeDataModule(HalfLabelled(12), **options)
+    alone.prepare_data()
+    alone.setup("fit")
+    assert sum(len(alone.records(part)) for part in ("train", "val", "test")) == 6
 
 
 @pytest.mark.parametrize("options", [{"tolerance_mm": -1.0}, {"window_size": 0}, {"overlap": 1.0}])
