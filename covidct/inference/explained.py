@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from covidct.sample import Batch
     from covidct.tasks import BaseTask
 
-__all__ = ("Explained", "predict", "with_cam")
+__all__ = ("Explained", "predict", "slice_heat", "with_cam")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,22 @@ def _plain(task: BaseTask, batch: Batch) -> dict[str, Any]:
     with torch.inference_mode():
         found: dict[str, Any] = task.predict_step(batch, 0)
         return found
+
+
+def slice_heat(explained: Explained | None, index: int) -> tuple[float, ...]:
+    """The largest value in each slice of a scan: where a network takes the maximum over slices, few have any.
+
+    Args:
+        explained: of the batch, or None.
+        index: of the scan in the batch.
+
+    Returns:
+        One value per slice; empty where no map can be drawn, or it is cold throughout.
+    """
+    if explained is None or explained.maps is None or float(explained.scale[index]) == 0:
+        return ()
+    peaks = explained.maps[index].flatten(1).amax(1)
+    return tuple(peaks.tolist()) if bool(peaks.any()) else ()
 
 
 def with_cam(preview: Preview | None, explained: Explained | None, index: int) -> Preview | None:

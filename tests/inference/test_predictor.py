@@ -90,7 +90,8 @@ def test_labels_of_a_batch_become_words(predictor: Predictor, tmp_path: Path) ->
     data.prepare_data()
     data.setup("predict")
     (first, *_) = data.predict_dataloader()
-    assert results_of_batch(predictor.task, first)[0].label == "normal"
+    (result,) = results_of_batch(predictor.task, first)
+    assert (result.label, result.mask_source) == ("normal", "threshold")
     assert results_of_batch(predictor.task, first | {"label": torch.tensor([-1])})[0].label == ""
 
 
@@ -196,6 +197,7 @@ def test_pictures_have_grad_cam_in_the_scale_of_the_checkpoint(checkpoint: Path)
     assert preview is not None
     assert preview.cam is not None
     assert preview.cam_class == names[label]
+    assert int(expected.flatten(1).amax(1).argmax()) in preview.indices  # the hottest slice is shown
     np.testing.assert_allclose(preview.cam, expected[list(preview.indices)].numpy() / 4, atol=1e-6)
     np.testing.assert_allclose(list(result.probabilities.values()), list(wanted.probabilities.values()), atol=1e-6)
     np.testing.assert_allclose(result.slice_scores, wanted.slice_scores, atol=1e-6)
