@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from covidct import RESEARCH_USE
 from covidct.__main__ import main
 from covidct.cli import demo
-from covidct.tasks import load_task
+from covidct.tasks import ClassificationTask, load_task
 
 FILES = {"report.html", "metrics.json", "predictions.csv", "model.ckpt"}
 
@@ -52,7 +52,10 @@ def test_the_four_files(out: Path) -> None:
     page = (out / "report.html").read_text()
     assert RESEARCH_USE in page
     assert "data:image" in page
-    preprocessing = load_task(out / "model.ckpt").preprocessing
+    task = load_task(out / "model.ckpt")
+    assert isinstance(task, ClassificationTask)
+    assert bool(task.cam_scale.any())  # the pictures have a scale
+    preprocessing = task.preprocessing
     assert preprocessing is not None
     assert preprocessing.size == 36
 

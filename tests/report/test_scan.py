@@ -69,6 +69,7 @@ def test_grad_cam_is_drawn_in_its_fixed_scale_and_explained(tmp_path: Path) -> N
     page = Page(tmp_path / "scan.html")
     assert len(page.all("img", class_="cam")) == 3
     assert "largest value found on training scans of COVID-19" in page.text
+    assert "2 \N{MULTIPLICATION SIGN} 2 cells per slice" in page.text
     assert "No Grad-CAM" not in page.text
     assert page.all("input", class_="t-cam")
 
