@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger, WandbLogger
+from torch import nn
 
 from covidct.callbacks import GradCAMCases, GradCAMScale
 from covidct.errors import UsageError
+from covidct.tasks import ClassificationTask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -154,3 +156,42 @@ def test_other_epochs_are_passed_over(
 def test_numbers_are_positive(name: str) -> None:
     with pytest.raises(UsageError, match=name):
         GradCAMCases(**{name: 0})
+
+
+class Flat(nn.Module):
+    """A network on single images."""
+
+    cam_layer = "trunk"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = nn.Conv2d(1, 4, 3, stride=4)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.head(self.trunk(image).relu().mean((2, 3)))
+        return logits
+
+
+class FlatTask(ClassificationTask):
+    """Its task."""
+
+    inputs = ("image",)
+    kind = "cxr"
+
+    def build_model(self) -> nn.Module:
+        return Flat()
+
+    def default_optimizer(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters())
+
+
+def test_single_images_are_one_picture() -> None:
+    torch.manual_seed(0)
+    task = FlatTask(num_classes=2)
+    task.cam_scale.fill_(1e-3)
+    case = {"image": torch.rand(1, 1, 12, 20), "label": torch.tensor([1]), "id": ["one"]}
+    picture = GradCAMCases()._picture(task, case)
+    assert picture is not None
+    assert picture.shape == (24, 20, 3)
+    np.testing.assert_array_equal(picture[:12, :, 0], np.rint(255 * case["image"][0, 0].numpy()))  # type: ignore[index]
