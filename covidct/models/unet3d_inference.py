@@ -1,4 +1,4 @@
-"""``inference_copy``: the arithmetic of a trained ``UNet3d``, reordered so that a CPU does it in half the time."""
+"""``inference_copy``: the arithmetic of a trained ``UNet3d``, reordered so that a CPU needs much less time."""
 
 from __future__ import annotations
 
