@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from covidct.cli.command import run_function
 from covidct.cli.console import error, make_table, progress, research_use, results
+from covidct.cli.study_resnext_plus import resnext_plus
 from covidct.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,7 +33,9 @@ def run(verb: str, argv: Sequence[str]) -> int:
     if name not in STUDIES:
         error(f"there is no study {name!r}; the studies are {', '.join(STUDIES)}.")
         return 2
-    return run_function(STUDIES[name][0], rest, verb=f"{verb} {name}", variadic={"seeds": int})
+    return run_function(
+        STUDIES[name][0], rest, verb=f"{verb} {name}", variadic={"seeds": int, "rows": str, "regions": str}
+    )
 
 
 def masked_gap(
@@ -127,6 +130,7 @@ def masked_gap(
 
 STUDIES: Mapping[str, tuple[Callable[..., int], str]] = {
     "masked-gap": (masked_gap, "plain against mask-weighted global average pooling, with McNemar's exact test"),
+    "resnext-plus": (resnext_plus, "ablations and enhancements of slice attention, at volume and slice level"),
 }
 """Name of a study to its command and what it does."""
 

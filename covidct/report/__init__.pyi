@@ -1,3 +1,8 @@
+from .ablation import Ablation as Ablation
+from .ablation import AblationSection as AblationSection
+from .ablation import write_ablation_csv as write_ablation_csv
+from .ablation import write_ablation_json as write_ablation_json
+from .ablation import write_ablation_page as write_ablation_page
 from .cohort import write_cohort_page as write_cohort_page
 from .evaluation import write_evaluation_page as write_evaluation_page
 from .scan import write_scan_page as write_scan_page
@@ -15,8 +20,13 @@ from .tables import write_scan_json as write_scan_json
 from .tables import write_slices_csv as write_slices_csv
 
 __all__ = (
+    "Ablation",
+    "AblationSection",
     "Study",
     "StudySection",
+    "write_ablation_csv",
+    "write_ablation_json",
+    "write_ablation_page",
     "write_cohort_csv",
     "write_cohort_page",
     "write_evaluation_page",
@@ -24,9 +34,9 @@ __all__ = (
     "write_predictions_csv",
     "write_scan_json",
     "write_scan_page",
-    "write_slices_csv",
     "write_segmentation_csv",
     "write_segmentation_json",
+    "write_slices_csv",
     "write_study_csv",
     "write_study_json",
     "write_study_page",

@@ -13,6 +13,13 @@ from .masked_gap import masked_gap_study as masked_gap_study
 from .masked_gap import pooling_variants as pooling_variants
 from .masked_gap import published_reports as published_reports
 from .masked_gap import write_study as write_study
+from .published_resnext_plus import PUBLISHED_TABLES as PUBLISHED_TABLES
+from .resnext_plus import ENHANCEMENT_ROWS as ENHANCEMENT_ROWS
+from .resnext_plus import NETWORK_ROWS as NETWORK_ROWS
+from .resnext_plus import Training as Training
+from .resnext_plus import plan_trainings as plan_trainings
+from .resnext_plus import resnext_plus_study as resnext_plus_study
+from .resnext_plus import write_ablation as write_ablation
 
 __all__ = (
     "CONFOUNDER_DATA",
@@ -20,14 +27,21 @@ __all__ = (
     "CONFOUNDER_PHANTOMS",
     "CONFOUNDER_TASK",
     "Cohort",
+    "ENHANCEMENT_ROWS",
+    "NETWORK_ROWS",
     "POOLING_TITLES",
     "PUBLISHED_CONFUSION",
+    "PUBLISHED_TABLES",
+    "Training",
     "Variant",
     "adam_of_head",
     "confounder_study",
     "masked_gap_study",
     "pooling_variants",
+    "plan_trainings",
     "published_reports",
+    "resnext_plus_study",
     "run_comparison",
+    "write_ablation",
     "write_study",
 )
