@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from typing import TYPE_CHECKING, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from covidct.errors import UsageError
 
@@ -80,7 +80,8 @@ def _make_parser(function: Callable[..., int], *, verb: str, variadic: Mapping[s
         if name in variadic:
             # jsonargparse takes one value per positional of a function; several need an argument of their own
             option = parameter.kind is parameter.KEYWORD_ONLY
-            extra = {"default": parameter.default} if option else {}
+            default = list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
+            extra: dict[str, Any] = {"default": default} if option else {}
             place = f"--{name}" if option else name
             parser.add_argument(place, nargs="+", type=variadic[name], help=help_of.get(name), **extra)
         elif parameter.kind is parameter.POSITIONAL_OR_KEYWORD and parameter.default is not parameter.empty:
