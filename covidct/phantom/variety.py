@@ -141,19 +141,23 @@ def _draw_extras(rng: np.random.Generator, thorax: Thorax) -> Extras:
     for _ in range(int(rng.integers(0, 6))):
         side = 1 if rng.random() < 0.75 else -1  # stomach and splenic flexure: left
         dome = patient.dome - (patient.dome_step if side > 0 else 0.0)
-        x, y = side * rng.uniform(15, 105), rng.uniform(-75, 45)
-        gas.append(_ellipsoid(rng, (x, y, dome - rng.uniform(12, 90)), rng.uniform(6, 38)))
+        site = np.array([side * rng.uniform(15, 105), rng.uniform(-75, 45), dome - rng.uniform(12, 90)])
+        size = rng.uniform(6, 38)
+        bubbles = int(rng.integers(1, 5))  # one in the stomach, several in the bowel
+        for _ in range(bubbles):
+            gas.append(_ellipsoid(rng, site, size / bubbles**0.5))
+            site = site + rng.normal(0, 0.8 * size, 3)
     for _ in range(int(rng.integers(0, 4))):
         x, y = rng.choice([-1, 1]) * rng.uniform(35, 130), rng.uniform(-85, 90)
-        mass = _ellipsoid(rng, (x, y, rng.uniform(patient.dome - 30, patient.apex)), rng.uniform(4, 28))
+        mass = _ellipsoid(rng, np.array([x, y, rng.uniform(patient.dome - 30, patient.apex)]), rng.uniform(4, 28))
         masses.append((mass, float(rng.choice([rng.uniform(-20, 70), rng.uniform(-700, -300)], p=[0.75, 0.25]))))
     return Extras(contrast_hu=_maybe(rng, 0.35, 60, 350), gas=tuple(gas), masses=tuple(masses))
 
 
-def _ellipsoid(rng: np.random.Generator, centre: tuple[float, float, float], size: float) -> Ellipsoid:
+def _ellipsoid(rng: np.random.Generator, centre: NDArray[np.float64], size: float) -> Ellipsoid:
     """A turned ellipsoid of about ``size`` mm half length."""
     axes = np.linalg.qr(rng.standard_normal((3, 3)))[0]
-    return Ellipsoid.turned(np.array(centre), axes, (size * rng.uniform(0.6, 1.5, 3)).tolist())
+    return Ellipsoid.turned(centre, axes, (size * rng.uniform(0.6, 1.5, 3)).tolist())
 
 
 def _render(source: Renderer, grid: Grid) -> tuple[Floats, NDArray[np.uint8]]:
@@ -173,7 +177,9 @@ def _warp(rng: np.random.Generator, grid: Grid, hu: Floats, lungs: NDArray[np.ui
         moved = CoarseField(knots / knots.std() * np.float32(amount), _WARP).sample(grid.axes)
         lines = np.arange(size, dtype=np.float32).reshape([-1 if i == axis else 1 for i in range(3)])
         index.append(lines + moved / np.float32(grid.spacing[axis]))
-    right, left = (ndimage.map_coordinates((lungs == side).astype(np.float32), index, order=1) for side in (1, 2))
+    right, left = (
+        ndimage.map_coordinates((lungs == side).astype(np.float32), index, order=1, mode="nearest") for side in (1, 2)
+    )  # beyond the scan both go on as at its edge, so that lungs cut there keep their label
     hu[:] = ndimage.map_coordinates(hu, index, order=1, mode="nearest")
     lungs[:] = np.where(np.maximum(right, left) > 0.5, np.where(left > right, 2, 1), 0)
 
