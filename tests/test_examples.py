@@ -41,3 +41,14 @@ def test_lung_unet(tmp_path: Path) -> None:
     assert all(len(row) == 4 and 0 <= min(row) <= max(row) <= 1 for row in scores)
     assert min(max(row[2:]) for row in scores) > 0.5, "the classical method finds the lungs"
     assert (tmp_path / "out" / "lung_unet.ckpt").is_file()
+
+
+@pytest.mark.slow
+def test_resnext_plus_slices(tmp_path: Path) -> None:
+    small = ["--subjects=12", "--epochs=1", "--seeds", "0", "3", "--size=32", "--depth=12", "--slices=6"]
+    lines = run("03_resnext_plus_slices", *small, folder=tmp_path).splitlines()
+    found = [
+        line for line in lines if re.match(r"seed [03] .*test_auroc [01]\.\d{3}.* test_slice_auroc [01]\.\d{3}", line)
+    ]
+    assert len(found) == 2
+    assert not list(tmp_path.iterdir())

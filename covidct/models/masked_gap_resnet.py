@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 from torchvision import models as tv
 
 from covidct.errors import BatchError, UsageError
 from covidct.functional import mask_weighted_gap, mask_weights
 from covidct.layers import recompute
+from covidct.models.volume_inputs import check_statistics, check_volumes, resized, slice_pixels
 from covidct.weights import imagenet_weights, load_state
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ class MaskedGAPResNet(nn.Module):
             features (B, D, F) float32 and used (B, D) bool. Features of slices that are not used are 0, or real without
             ``slice_mask`` in evaluation mode.
         """
-        _check(image, lung_mask, slice_mask)
+        check_volumes(image, lung_mask, slice_mask)
         if slice_mask is None and self.training:
             slice_mask = torch.ones_like(lung_mask[:, 0, :, 0, 0], dtype=torch.bool)
         used = used_slices(lung_mask, slice_mask)
@@ -207,7 +207,7 @@ class MaskedGAPResNet(nn.Module):
         Returns:
             (N, F, h, w); 7 x 7 for 224 x 224 pixels.
         """
-        x = (self._resized(slices) - self.mean) / self.std  # one channel becomes three here
+        x = (resized(slices, self._pixels(slices)) - self.mean) / self.std  # one channel becomes three here
         x = x.contiguous(memory_format=torch.channels_last)
         for name, block in self.trunk.items():
             frugal = self.checkpointing and name.startswith("layer") and torch.is_grad_enabled()
@@ -224,14 +224,14 @@ class MaskedGAPResNet(nn.Module):
             (B, D, h, w) float32, each slice summing to one; uniform where a slice has no lung or ``pooling="mean"``.
         """
         masks = lung_mask.transpose(1, 2).flatten(0, 1)
-        height, width = (-(-side // _STRIDE) for side in self._size(*lung_mask.shape[-2:]))
+        height, width = (-(-side // _STRIDE) for side in self._pixels(lung_mask))
         weights = self._weights(masks, (height, width))
         return weights.reshape(lung_mask.shape[0], lung_mask.shape[2], height, width)
 
     def _encode(self, slices: Tensor, masks: Tensor) -> Tensor:
         """(N, C, H, W) slices and (N, 1, H, W) masks to (N, F) float32 features."""
         if self.training:
-            _check_statistics(len(slices), self._size(*slices.shape[-2:]))
+            check_statistics(len(slices), self._pixels(slices))
         if self.training or torch.compiler.is_compiling():
             return self._pooled(slices, masks)
         step = self.slices_per_chunk
@@ -248,20 +248,9 @@ class MaskedGAPResNet(nn.Module):
             return mask_weights(masks, size, self.sigma)
         return masks.new_full((len(masks), 1, *size), 1 / (size[0] * size[1]), dtype=torch.float32)
 
-    def _size(self, height: int, width: int) -> tuple[int, int]:
-        """Size in pixels at which a slice enters the trunk."""
-        if self.slice_size is None:
-            return height, width
-        longer = max(height, width)
-        return round(height * self.slice_size / longer), round(width * self.slice_size / longer)
-
-    def _resized(self, slices: Tensor) -> Tensor:
-        """Slices at the size of the trunk; anti-aliased when they shrink."""
-        height, width = slices.shape[-2:]
-        size = self._size(height, width)
-        if size == (height, width):
-            return slices
-        return F.interpolate(slices, size, mode="bilinear", align_corners=False, antialias=size[0] < height)
+    def _pixels(self, slices: Tensor) -> tuple[int, int]:
+        """Height and width in pixels at which slices (..., H, W) enter the trunk."""
+        return slice_pixels(slices.shape[-2], slices.shape[-1], self.slice_size)
 
 
 def used_slices(lung_mask: Tensor, slice_mask: Tensor | None) -> Tensor:
@@ -284,25 +273,3 @@ def _require(condition: bool, message: str) -> None:
     """Refuse a wrong argument."""
     if not condition:
         raise UsageError(message)
-
-
-def _check(image: Tensor, lung_mask: Tensor, slice_mask: Tensor | None) -> None:
-    """Refuse shapes that do not fit one another."""
-    if image.ndim != 5 or image.shape[1] not in (1, 3):
-        raise BatchError(f"'image' must be (B, 1 or 3, D, H, W), its shape is {tuple(image.shape)}.")
-    wanted = (image.shape[0], 1, *image.shape[2:])
-    if lung_mask.shape != wanted:
-        raise BatchError(f"'lung_mask' must have the shape {tuple(wanted)}, it has {tuple(lung_mask.shape)}.")
-    if slice_mask is not None and slice_mask.shape != (wanted[0], wanted[2]):
-        raise BatchError(
-            f"'slice_mask' must have the shape {(wanted[0], wanted[2])}, it has {tuple(slice_mask.shape)}."
-        )
-
-
-def _check_statistics(count: int, size: tuple[int, int]) -> None:
-    """Refuse a training batch whose last feature map is one value per channel: batch normalisation needs two."""
-    if count * -(-size[0] // _STRIDE) * -(-size[1] // _STRIDE) < 2:
-        raise BatchError(
-            f"Training needs more than {count} slice of {size[0]}x{size[1]} pixels (batch normalisation would see one "
-            "value per channel): raise slice_size above 32, or give more slices with lung."
-        )

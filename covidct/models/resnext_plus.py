@@ -45,7 +45,7 @@ class ResNeXtPlus(nn.Module):
     Batch normalisation keeps no running estimates (document, section V.D): in training and in evaluation it takes its
     statistics from the slices of one volume. So the result of a volume depends on which of its slices are shown, but
     never on the other volumes of a batch, and all slices go through the trunk in one pass: parts would have
-    statistics of their own. Memory in evaluation grows with the number of slices, about 10 MiB each at 224 pixels. In
+    statistics of their own. Memory in evaluation grows with the number of slices, about 13 MiB each at 224 pixels. In
     training ``checkpointing`` trades time for memory.
 
     Args:
