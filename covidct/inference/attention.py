@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ("attention_montage", "native_slices", "positive_slices", "reason_without_attention", "shown_slices")
 
-_SHOWN = 10  # slices of a montage: two rows of a page; figure 6 of the ResNeXt+ document has about as many
+_SHOWN = 12  # slices of a montage: two rows of a page; figure 6 of the ResNeXt+ document has about as many
 
 
 def positive_slices(attention: Sequence[float], *, diagnosed: bool) -> tuple[int, ...]:
