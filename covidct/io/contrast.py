@@ -12,11 +12,15 @@ __all__ = ("contrast_of", "contrast_word")
 
 _END = r"(?![a-z0-9])"
 _START = r"(?<![a-z0-9])"
-_AGENT = r"(?:(?:iv|i\.v\.|oral)[ -]*)?(?:contrast|contr|km|cm|ce)"
+_AGENT = r"(?:(?:iv|i\.v\.|intravenous|oral)[ -]*)?(?:contrast|contr|con|km|cm|ce)"
+_NOT = r"(?:without|w/o|w\.o\.|wo|ohne)"
+_BOTH = re.compile(rf"{_START}(?:with|w|mit)[ /&+]*(?:and|und)?[ /&+]*{_NOT}{_END}")
 _WITHOUT = re.compile(
     "|".join(
         (
-            rf"{_START}(?:without|w/o|wo|non|no)[ -]*{_AGENT}{_END}",
+            rf"{_START}(?:{_NOT}|non|no)[ -]*{_AGENT}{_END}",
+            rf"{_START}{_AGENT}[ =-]*(?:none|nil|no *$)",
+            rf"{_START}{_NOT} *$",
             rf"{_START}(?:un|non[ -]?)enhanced{_END}",
             rf"{_START}pre[ -]?contrast{_END}",
             rf"{_START}(?:plain|nativ|native|ncct){_END}",
@@ -43,7 +47,8 @@ _TEXTS = {"series_description": "SeriesDescription", "protocol": "ProtocolName"}
 def contrast_word(text: str) -> bool | None:
     """Look for words on contrast in a description of a series ("Chest C-", "CHEST W CONTRAST", "Plain", "CTPA").
 
-    Own rule, for English terms and the abbreviations of scanner consoles. "Without and with contrast" counts as with.
+    Own rule, for English terms, German ones and the abbreviations of scanner consoles. "Without and with contrast", in
+    whichever order, counts as with.
 
     Args:
         text: any text, in any case.
@@ -53,7 +58,7 @@ def contrast_word(text: str) -> bool | None:
     """
     words = re.sub(r"[_,;:()\[\]\\]+", " ", text.lower())
     rest, without = _WITHOUT.subn(" ", words)
-    if _WITH.search(rest):
+    if _BOTH.search(words) or _WITH.search(rest):
         return True
     return False if without else None
 
