@@ -59,7 +59,7 @@ CONFOUNDER_PHANTOMS: Mapping[str, Any] = {
     "marker_mm": (150.0, -180.0),
     "marker_radius_mm": 14.0,
 }
-"""Arguments of :class:`covidct.datasets.PhantomConfounded` with which the effect shows in minutes on a CPU."""
+"""Arguments of :class:`covidct.datasets.PhantomConfounded`, small enough for a CPU."""
 
 CONFOUNDER_DATA: Mapping[str, Any] = {
     "size": None,
@@ -73,8 +73,8 @@ CONFOUNDER_DATA: Mapping[str, Any] = {
 CONFOUNDER_TASK: Mapping[str, Any] = {"backbone": "resnet18", "optimizer": adam_of_head}
 """Arguments of the task for them: 7 x 7 cells at 224 pixels as in the paper, random features, the head alone trained.
 
-Where the whole network is trained, its receptive field, wider than the slice, carries the marker to the cells of the
-lungs within a hundred steps, and both poolings lean on it: pooling weights guard features, not what features see.
+Where the whole network is trained, its receptive field, wider than the slice, can carry the marker to the cells of the
+lungs, and both poolings lean on it: pooling weights guard features, not what features see.
 """
 
 CONFOUNDER_EPOCHS = 4
