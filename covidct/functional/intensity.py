@@ -61,7 +61,7 @@ def tone_map(
     negative HU have no real power. Dark detail (lungs) is stretched, bright tissue is crushed.
 
     Args:
-        image: any shape, float in [0, 1]; 1 stands for grey value 255.
+        image: any shape, float in [0, 1], values outside are clipped; 1 stands for grey value 255.
         slope: a of the equation; 0.35 in the document.
         gamma: of the equation; 1.5 in the document.
         rescale: map the result, 0.5 to almost 1, to [0, 1] (recommendation); False gives the equation's value.
@@ -78,7 +78,7 @@ def tone_map(
     brightest = math.tanh(slope * _GREY ** (1 / gamma) / 2)
     share, lift = (1 / brightest, 0.0) if rescale else (0.5, 0.5)
     if isinstance(image, np.ndarray):
-        grey = np.maximum(image.astype(np.float32), 0) * np.float32(_GREY)
+        grey = np.clip(image.astype(np.float32), 0, 1) * np.float32(_GREY)
         curve = np.tanh(np.float32(slope / 2) * grey ** np.float32(1 / gamma))
         return np.asarray(curve * np.float32(share) + np.float32(lift), dtype=np.float32)
-    return (image.float().clamp(min=0) * _GREY).pow(1 / gamma).mul(slope / 2).tanh() * share + lift
+    return (image.float().clamp(0, 1) * _GREY).pow(1 / gamma).mul(slope / 2).tanh() * share + lift

@@ -30,6 +30,7 @@ _DISC_STREAM = 0x5BD1E995  # parts the disc's random numbers from the walks'
 _ROWS = 16  # of a slice per task of a thread
 _NEIGHBOURS = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
 _DISC_PLACES = 4096  # 12 bits of a hash
+_BRIGHTEST = 1 + 1e-5  # room for rounding
 
 
 @overload
@@ -88,14 +89,14 @@ def stochastic_enhance(
 
     * ``I_base``: from each pixel ``walks`` walks of ``steps`` uniform steps to one of 8 neighbours, reflected at the
       border. A walk's mean grey value counts with weight ``exp(-A / sigma_intensity - V / sigma_gradient)``: A is the
-      mean of |x_0 - x_k| along the walk, V the sum of |s_k+1 - s_k|, the variation of :func:`gradient_strength`, which
+      mean of ``|x_0 - x_k|`` along the walk, V the sum of ``|s_k+1 - s_k|``, the variation of :func:`gradient_strength`, which
       tells whether edges were crossed.
     * ``D1``: lightness and darkness by stochastic sampling: the pixel's place between the darkest and the brightest of
       ``samples`` random pixels in a disc around it, averaged over ``rounds``, less 1/2 (the envelopes of STRESS,
       Kolas, Farup and Rizzi 2011, which the enhancement's authors build on).
     * ``D2 = I - I_base``.
 
-    The literal reading follows the printed equations: a sum in place of the mean in A, |s_k - s_0| in V (equation 3
+    The literal reading follows the printed equations: a sum in place of the mean in A, ``|s_k - s_0|`` in V (equation 3
     telescopes), one walk more (j = 0..M), and x_0 in place of the walk's mean in equation 4, which makes the base layer
     the image itself.
 
@@ -121,7 +122,7 @@ def stochastic_enhance(
         Same shape, kind and device, float32 in [0, 1]. A constant image stays as it is.
 
     Raises:
-        UsageError: for a value out of range or an image of another shape.
+        UsageError: for a value out of range, an image of another shape, or one that is not in [0, 1].
     """
     if image.ndim not in (2, 3) or min(image.shape[-2:]) < 2:
         raise UsageError(
@@ -148,6 +149,10 @@ def stochastic_enhance(
     )
     device = None if isinstance(image, np.ndarray) else image.device
     pixels = image if isinstance(image, np.ndarray) else image.detach().cpu().numpy()
+    if pixels.size and not (pixels.min() >= 0 and pixels.max() <= _BRIGHTEST):  # NaN fails too
+        raise UsageError(
+            f"The image holds values from {pixels.min():g} to {pixels.max():g}: window or scale it to [0, 1] first."
+        )
     out = np.empty(pixels.shape, np.float32)
     for plane, target in zip(_planes(pixels), _planes(out), strict=True):
         grey = np.ascontiguousarray(plane, dtype=np.float32)

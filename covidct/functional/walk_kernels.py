@@ -93,7 +93,7 @@ def walk_rows(
                 weight = np.exp(-away * rates[0] - variation * rates[1])
                 weights += weight
                 weighted += weight * total / np.float32(steps + 1)
-            out[row, column] = weighted / weights
+            out[row, column] = weighted / weights if weights > 0 else here  # no walk counts: all weights are too small
 
 
 @_jit
@@ -142,7 +142,7 @@ def shared_walk_rows(
                 weights[i] += weight
                 weighted[i] += weight * total[i] / np.float32(steps + 1)
         for i in range(width):
-            out[row, i] = weighted[i] / weights[i]
+            out[row, i] = weighted[i] / weights[i] if weights[i] > 0 else here[i]
 
 
 @_jit

@@ -98,7 +98,7 @@ def base_layer(
         weight = torch.exp(-away * rates[0] - variation * rates[1])
         weights += weight.sum(1, keepdim=True)
         weighted += (weight * (here if literal else total / (steps + 1))).sum(1, keepdim=True)
-    return (weighted / weights).reshape(size)
+    return torch.where(weights > 0, weighted / weights, here).reshape(size)
 
 
 def disc_places(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
+from monai.utils import convert_to_dst_type
 
 from covidct.functional import stochastic_enhance, tone_map
 
@@ -86,5 +87,6 @@ class StochasticEnhanced(MapTransform):
                 gain=self.gain,
                 shared_walks=self.shared_walks,
             )
-            out[key] = enhanced.reshape(image.shape)
+            # keeps a MetaTensor's meta data
+            out[key] = convert_to_dst_type(enhanced.reshape(image.shape), image, dtype=enhanced.dtype)[0]
         return out

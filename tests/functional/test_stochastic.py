@@ -151,6 +151,12 @@ def test_torch_in_chunks_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
         np.testing.assert_allclose(one, other, atol=1e-6)
 
 
+@pytest.mark.parametrize("changes", [{}, {"torch_path": True}, {"shared": True}])
+def test_pixels_whose_weights_are_all_too_small_stay(changes: dict[str, Any]) -> None:
+    base, _ = layers(IMAGE, rates=(1e6, 1e6), **changes)
+    np.testing.assert_array_equal(base, IMAGE)
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2**32 + 7, -1])
 def test_constant_image_stays(seed: int) -> None:
     flat = np.full((12, 10), 0.3, dtype=np.float32)
@@ -233,6 +239,9 @@ def test_gradient_strength_is_that_of_the_structure_tensor() -> None:
     [
         (np.zeros(4, np.float32), {}, "shape"),
         (np.zeros((1, 9), np.float32), {}, "2 pixels a side"),
+        (IMAGE * 255, {}, "scale it to"),
+        (IMAGE - 1, {}, "scale it to"),
+        (np.where(IMAGE > 0.9, np.float32(np.nan), IMAGE), {}, "from nan"),
         (IMAGE, {"walks": 0}, "walks=0"),
         (IMAGE, {"steps": 2.5}, "steps=2.5"),
         (IMAGE, {"samples": 7}, "samples=7"),
