@@ -35,7 +35,7 @@ def segmentation_scores(
 ) -> Tensor:
     """Score each structure of each scan.
 
-    Dice is 2 |P and T| / (|P| + |T|). The distances are MONAI's: ``hd95`` is the greater of the two directed 95 %
+    Dice is ``2 |P and T| / (|P| + |T|)``. The distances are MONAI's: ``hd95`` is the greater of the two directed 95 %
     Hausdorff distances between surface voxels; ``surface_dice`` is the share of both surfaces within ``tolerance_mm``
     of the other, by sub-voxel surface areas as in DeepMind's code and the benchmark of Ma et al. 2021.
 
