@@ -89,8 +89,8 @@ def stochastic_enhance(
 
     * ``I_base``: from each pixel ``walks`` walks of ``steps`` uniform steps to one of 8 neighbours, reflected at the
       border. A walk's mean grey value counts with weight ``exp(-A / sigma_intensity - V / sigma_gradient)``: A is the
-      mean of ``|x_0 - x_k|`` along the walk, V the sum of ``|s_k+1 - s_k|``, the variation of :func:`gradient_strength`, which
-      tells whether edges were crossed.
+      mean of ``|x_0 - x_k|`` along the walk, V the sum of ``|s_k+1 - s_k|``, the variation of
+      :func:`gradient_strength`, which tells whether edges were crossed.
     * ``D1``: lightness and darkness by stochastic sampling: the pixel's place between the darkest and the brightest of
       ``samples`` random pixels in a disc around it, averaged over ``rounds``, less 1/2 (the envelopes of STRESS,
       Kolas, Farup and Rizzi 2011, which the enhancement's authors build on).
