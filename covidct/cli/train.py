@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentError
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,7 +116,7 @@ class TaskCLI(LightningCLI):
         if record is None or data is None:
             return
         given = self.parser.parse_args(self.argv, defaults=False).get("data.init_args") or {}
-        for name in ("window", "size", "mask_source", "masking", "enhancement"):
+        for name in (field.name for field in fields(record)):
             if name in data.init_args and name not in given:
                 data.init_args[name] = getattr(record, name)
         unseen = isinstance(self.task, SegmentationTask) and record.masking == "original"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ("SegmentationTask",)
 
 _WINDOW = 128  # voxels: the published cube
-_BOTH_SIDES = 0.2  # share of an unsided mask that lies on either side of the middle, at least; ours
+_BOTH_SIDES = 0.35  # of an unsided mask lies on either side of the middle; ours: a single lung may reach across it
 
 
 class SegmentationTask(BaseTask):
@@ -33,7 +33,8 @@ class SegmentationTask(BaseTask):
     Logs ``<stage>_loss`` and at the end of each epoch the scores of :class:`covidct.metrics.SegmentationMetrics`:
     ``<stage>_dice``, ``<stage>_dice_right_lung``, ``<stage>_dice_left_lung``, and in validation and test the like of
     ``hd95`` (mm) and ``surface_dice``. Training scores are those of the plain arg-max and the weights of the moment;
-    validation and test score what :meth:`predict_step` would give.
+    validation and test score what :meth:`predict_step` would give of volumes up to ``window_size``: they take every
+    volume whole.
 
     The loss counts every voxel, slices outside the scan too (``slice_mask`` False): the cube is what the network will
     see, and what lies beside the scan is background like other air. Predictions are background there in any case.
@@ -109,9 +110,9 @@ class SegmentationTask(BaseTask):
         return sliding_window_labels(self.model, image, window=window, overlap=self.overlap)
 
     def check_target(self, batch: Batch) -> None:
-        """Refuse masks that call both lungs 1.
+        """Refuse masks that call both lungs 1 (or, mirrored, 2).
 
-        A scan may show one lung only, so a mask is refused where it has nothing but 1 and a good share of its voxels
+        A scan may show one lung only, so a mask is refused where it has one label alone and a good share of its voxels
         lie on either side of the middle of the volume.
 
         Args:
@@ -126,11 +127,12 @@ class SegmentationTask(BaseTask):
         columns = (mask > 0).sum((1, 2, 3))  # (B, W): along the width, towards the patient's left
         half = columns.shape[1] // 2
         less = torch.minimum(columns[:, :half].sum(1), columns[:, half:].sum(1))
-        wrong = (less > _BOTH_SIDES * columns.sum(1)) & ~(mask == 2).flatten(1).any(1)
+        sided = torch.stack([(mask == side).flatten(1).any(1) for side in (1, 2)]).all(0)
+        wrong = (less > _BOTH_SIDES * columns.sum(1)) & ~sided
         for name in [name for name, is_wrong in zip(batch["id"], wrong.tolist(), strict=True) if is_wrong]:
             raise BatchError(
-                f"The lung mask of {name!r} has no sides (both lungs are 1): give masks of 1 for the right and 2 for "
-                "the left lung, for instance by mask_source='threshold'."
+                f"The lung mask of {name!r} has no sides (both lungs have one label): give masks of 1 for the right "
+                "and 2 for the left lung, for instance by mask_source='threshold'."
             )
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:

@@ -49,11 +49,16 @@ class Augment:
             ``allow_missing_keys=True`` and mode ``"nearest"`` for masks in MONAI.
         labels: classes whose samples are augmented; None: all. Traces of the augmentation (interpolation, noise) then
             tell the classes apart, so this is for the reproduction of recipes that did so.
+        sided: lung masks tell right from left, so that a mirrored mask of 1 alone (the right lung of a scan that shows
+            no other) becomes 2. False: such a mask is taken as one without sides and stays 1.
     """
 
-    def __init__(self, transform: Callable[..., Any], *, labels: Sequence[int] | None = None) -> None:
+    def __init__(
+        self, transform: Callable[..., Any], *, labels: Sequence[int] | None = None, sided: bool = False
+    ) -> None:
         """Keep the transform; it must pickle, since it goes to worker processes."""
         self.transform = transform
+        self.sided = sided
         self.labels = None if labels is None else tuple(labels)
 
     def __call__(self, sample: Sample, *, seed: int | Sequence[int]) -> Sample:
@@ -78,8 +83,8 @@ class Augment:
         out["image"] = out["image"].clamp(0, 1)
         if not bool(out["image"].sum().isfinite()):  # NaN outlives the clamp
             raise UsageError(f"The augmentation gives NaN for the sample {sample['id']!r}: mend the transform.")
-        if mirrored and "lung_mask" in out:
-            out["lung_mask"] = _swap_sides(out["lung_mask"])
+        if mirrored and "lung_mask" in out and (self.sided or bool((out["lung_mask"] == 2).any())):
+            out["lung_mask"] = torch.tensor([0, 2, 1], dtype=torch.uint8)[out["lung_mask"].long()]
         return out
 
 
@@ -203,10 +208,3 @@ def _plain(value: Tensor, like: Tensor) -> Tensor:
     if like.dtype == torch.uint8 and plain.is_floating_point():
         plain = plain.round()
     return plain.to(like.dtype).contiguous()
-
-
-def _swap_sides(mask: Tensor) -> Tensor:
-    """Right (1) becomes left (2) and the reverse; masks that know no sides (only 1) stay."""
-    if not bool((mask == 2).any()):
-        return mask
-    return torch.tensor([0, 2, 1], dtype=torch.uint8)[mask.long()]

@@ -30,7 +30,7 @@ def segmentation_augment(
 ) -> Augment:
     """Mirror, move, crop the view of and change the look of CT volumes in [0, 1], by MONAI.
 
-    A mirrored volume swaps the labels 1 and 2: what lies on the image's right side is the right lung
+    A mirrored volume swaps the labels 1 and 2, of a scan with one lung too: masks are taken to have sides
     (:class:`covidct.transforms.Augment`). The document is silent about augmentation; the kinds are those of nnU-Net
     (Isensee et al. 2021), the ranges are a recommendation, smaller than nnU-Net's, since a cube always shows a patient
     in one of few positions. In a configuration::
@@ -64,10 +64,11 @@ def segmentation_augment(
     wrong = {name: value for name, value in shares.items() if not 0 <= value <= 1}
     sizes = {"degrees": degrees, "shift": shift, "brightness": brightness, "noise": noise, "blur": blur}
     wrong |= {name: value for name, value in sizes.items() if not value >= 0}
-    if wrong or not 0 <= scale < 1 or not 0 < min(gamma) <= max(gamma):
+    if wrong or not 0 <= scale < 1 or not 0 < smallest_field <= 1 or len(gamma) != 2 or not 0 < gamma[0] <= gamma[1]:
+        rest = f"scale={scale}, smallest_field={smallest_field}, gamma={gamma}"
         raise UsageError(
-            f"The augmentation has values out of range ({wrong or dict(scale=scale, gamma=gamma)}): probabilities lie "
-            "in [0, 1], a scale in [0, 1), exponents above 0, other sizes are not negative."
+            f"The augmentation has values out of range ({wrong or rest}): probabilities lie in [0, 1], a scale in [0, 1), a "
+            "field in (0, 1], gamma is a range (low, high) above 0, other sizes are not negative."
         )
     from monai import transforms as mt  # heavy
 
@@ -94,4 +95,4 @@ def segmentation_augment(
         mt.RandAdjustContrastd("image", prob=intensity, gamma=(gamma[0], gamma[1])),
         mt.RandGaussianNoised("image", prob=intensity, std=noise),
     ]
-    return Augment(mt.Compose(steps))
+    return Augment(mt.Compose(steps), sided=True)

@@ -13,6 +13,7 @@ import yaml
 from covidct import RESEARCH_USE
 from covidct.__main__ import main
 from covidct.tasks import load_task
+from covidct.weights import RECORD_KEY, load_checkpoint
 from tests.fakes.checkpoint import tiny_data
 
 MODEL = ["--model=MaskedGAPResNetTask", "--model.num_classes=3", "--model.backbone=resnet18", "--model.slice_size=40"]
@@ -106,6 +107,18 @@ def test_the_preprocessing_is_the_checkpoints_unless_it_is_contradicted(
     assert main([*arguments, "--data.size=40"]) == 2
     assert "checkpoint 32" in capsys.readouterr().err
     assert main([*arguments, "--data.size=32"]) == 0
+
+
+def test_slices_of_a_checkpoint_are_slices_of_the_test(
+    place: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = load_checkpoint(checkpoint)
+    content[RECORD_KEY]["preprocessing"]["grid"] = "slices"
+    torch.save(content, place / "slices.ckpt")
+    arguments = ["predict", f"--ckpt_path={place / 'slices.ckpt'}", *DATA, "--trainer.logger=false"]
+    assert main([*arguments, "--data.grid=cube"]) == 2
+    assert "grid: checkpoint 'slices'" in capsys.readouterr().err
+    assert main([*arguments, "--trainer.accelerator=cpu"]) == 0
 
 
 @pytest.mark.parametrize(

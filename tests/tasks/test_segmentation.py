@@ -121,11 +121,19 @@ def test_volumes_beyond_the_training_size_go_window_by_window(changes: dict[str,
     assert network.sizes == [(12, 12, 12)]
 
 
-def test_masks_without_sides_are_refused() -> None:
+@pytest.mark.parametrize("label", [1, 2])
+def test_masks_without_sides_are_refused(label: int) -> None:
     batch = lungs_batch(2)
-    batch["lung_mask"][1] = batch["lung_mask"][1].clamp(max=1)
+    batch["lung_mask"][1] = batch["lung_mask"][1].clamp(max=1) * label
     with pytest.raises(BatchError, match="'lungs-1' has no sides"):
         small().training_step(batch, 0)
+
+
+def test_a_single_lung_may_reach_across_the_middle() -> None:
+    batch = lungs_batch(1)
+    batch["lung_mask"].zero_()
+    batch["lung_mask"][..., 4:12, 2:10] = 1  # a quarter of it beyond column 8
+    small().check_target(batch)
 
 
 @pytest.mark.parametrize("side", [0, 1, 2])

@@ -55,6 +55,14 @@ def test_a_flip_swaps_the_labels_of_right_and_left() -> None:
     assert values(after["lung_mask"][(after["image"] > 0.2) & ~bright]) == [2]
 
 
+@pytest.mark.parametrize(("only", "becomes"), [(1, 2), (2, 1)])
+def test_a_flip_swaps_the_label_of_a_single_lung(only: int, becomes: int) -> None:
+    before = marked()
+    before["lung_mask"][before["lung_mask"] != only] = 0
+    after = segmentation_augment(**{**PLAIN, "flip": 1.0})(before, seed=0)
+    assert after["lung_mask"].equal(before["lung_mask"].flip(3) // only * becomes)
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_masks_move_with_the_image(seed: int) -> None:
     mirrored = seed % 2 == 1
@@ -119,7 +127,16 @@ def test_a_configuration_can_name_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"flip": 1.5}, {"degrees": -1.0}, {"scale": 1.0}, {"gamma": (0.0, 1.0)}, {"smallest_field": 0.0}]
+    "options",
+    [
+        {"flip": 1.5},
+        {"degrees": -1.0},
+        {"scale": 1.0},
+        {"gamma": (0.0, 1.0)},
+        {"gamma": (1.0,)},
+        {"gamma": (1.5, 0.7)},
+        {"smallest_field": 0.0},
+    ],
 )
 def test_values_out_of_range_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
