@@ -155,7 +155,7 @@ def run_variants(
         cohort = variant.train or train
         data = cohort.build(**variant.data_options)
         test_data = {
-            name: other.build(**variant.data_options, **variant.test_options)
+            name: other.build(**{**variant.data_options, **variant.test_options})
             for name, other in (tests or {"test": cohort}).items()
         }
         configuration = {

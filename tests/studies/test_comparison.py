@@ -154,6 +154,7 @@ def test_variants_may_differ_in_their_data_and_be_tested_on_another(cohort: Coho
         replace(first, name="whole"),
         replace(first, name="lungs", data_options={"masking": "lungs"}),
         replace(first, name="crossed", test_options={"masking": "lungs"}),
+        replace(first, name="back", data_options={"masking": "lungs"}, test_options={"masking": "original"}),
     ]
     low = replace(cohort, dataset=PhantomCTVolumes(9, shape=(8, 40, 40), classes="covid_vs_rest", contrast="low"))
     found = run_comparison(
@@ -171,6 +172,7 @@ def test_variants_may_differ_in_their_data_and_be_tested_on_another(cohort: Coho
     prob = {name: record["tests"]["own"]["prob"] for name, record in records.items()}
     assert prob["whole-seed0"] != prob["lungs-seed0"]
     assert prob["whole-seed0"] != prob["crossed-seed0"]  # one training, two ways to show the test scans
+    assert prob["back-seed0"] not in (prob["lungs-seed0"], prob["whole-seed0"])
     assert records["whole-seed0"]["tests"]["low"]["prob"] != prob["whole-seed0"]
 
 
