@@ -137,7 +137,7 @@ class BaseDataModule(pl.LightningDataModule):
             keep_partial=self._on_failure == "skip",
             num_workers=self._prepare_workers,
         )
-        names = {record.source: record.id for record in reversed(self.dataset.records)}
+        names = self._names()
         self.failures = {names[source]: error for source, error in sorted(failed.items())}
         if self.failures and self._on_failure == "raise":
             shown = " ".join(f"[{name}] {error}" for name, error in list(self.failures.items())[:_SHOWN])
@@ -296,17 +296,26 @@ class BaseDataModule(pl.LightningDataModule):
     def _find(self) -> dict[int, tuple[str, int]]:
         """Entry and row of every prepared source; each entry is checked here, once."""
         found: dict[int, tuple[str, int]] = {}
-        missing = 0
         for block in self._plan():
             entry = self._cache.get(block.key)
             good: list[int] = [] if entry is None else entry.meta["good"]
             found |= {block.sources[row]: (block.key, place) for place, row in enumerate(good)}
-            missing += len(block.sources) - len(good)
+        missing = [name for source, name in sorted(self._names().items()) if source not in found]
         if missing and self._on_failure == "raise":
-            raise UsageError(f"{missing} scans are not in the cache: call prepare_data() before setup().")
+            raise UsageError(f"{len(missing)} scans are not in the cache: call prepare_data() before setup().")
         if missing:
-            _log.warning("%d scans could not be prepared and are left out; see .failures", missing)
+            # names alone: the reasons may hold paths
+            _log.warning(
+                "%d scans could not be prepared and are left out: %s; .failures has the reasons, and so has the error "
+                "of on_failure='raise'",
+                len(missing),
+                ", ".join(missing),
+            )
         return found
+
+    def _names(self) -> dict[int, str]:
+        """Source to the id of its first record."""
+        return {record.source: record.id for record in reversed(self.dataset.records)}
 
 
 def _check_loading(batch_size: int, num_workers: int, prepare_workers: int, on_failure: str) -> None:

@@ -67,8 +67,8 @@ def segmentation_augment(
     if wrong or not 0 <= scale < 1 or not 0 < smallest_field <= 1 or len(gamma) != 2 or not 0 < gamma[0] <= gamma[1]:
         rest = f"scale={scale}, smallest_field={smallest_field}, gamma={gamma}"
         raise UsageError(
-            f"The augmentation has values out of range ({wrong or rest}): probabilities lie in [0, 1], a scale in [0, 1), a "
-            "field in (0, 1], gamma is a range (low, high) above 0, other sizes are not negative."
+            f"The augmentation has values out of range ({wrong or rest}): probabilities lie in [0, 1], a scale in "
+            "[0, 1), a field in (0, 1], gamma is a range (low, high) above 0, other sizes are not negative."
         )
     from monai import transforms as mt  # heavy
 

@@ -157,7 +157,7 @@ def test_log_of_failures_holds_no_path(tmp_path: Path, caplog: pytest.LogCapture
     module = volumes(tmp_path, FakeVolumes(12, broken=(1,)), on_failure="skip")
     with caplog.at_level("DEBUG", logger="covidct"):
         ready(module)
-    assert "1 scans could not be prepared" in caplog.text
+    assert "1 scans could not be prepared and are left out: scan-1;" in caplog.text
     assert "broken" not in caplog.text
 
 
