@@ -32,7 +32,7 @@ def test_help_names_the_studies_and_loads_nothing_heavy(capsys: pytest.CaptureFi
 def test_phantoms(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     arguments = ["study", "masked-gap", "--phantoms", f"--out={out}", "--num-subjects=12", "--epochs=1"]
-    small = ["--seeds", "0", "1", "--accelerator=cpu", "--resamples=20"]
+    small = ["--seeds", "0", "1", "--accelerator=cpu", "--resamples=20", "--slice-size=40"]
     assert main([*arguments, *small]) == 0
     assert {file.name for file in out.iterdir() if file.is_file()} == FILES
     record = json.loads((out / "study.json").read_text())
