@@ -166,10 +166,7 @@ def _leave(
     checkpoint = out / "model.ckpt"
     with atomic_path(checkpoint) as temporary:
         trainer.save_checkpoint(temporary, weights_only=True)  # without the state of the optimizer: a third of the size
-    run = {
-        **_run_record(task, seed),
-        "checkpoint_sha256": sha256_file(checkpoint),
-    }
+    run = {**_run_record(task, seed), "checkpoint_sha256": sha256_file(checkpoint)}
     report, cohort = evaluate(task, data.test_dataloader(), run=run)
     write_evaluation(report, _pictured(cohort, data), out, title="covidct demo: phantoms", phantoms=True)
     return report
@@ -210,12 +207,7 @@ def _run_record(task: MaskedGAPResNetTask, seed: int) -> dict[str, Any]:
 def _summary(report: TriageReport, out: Path, *, seconds: float) -> None:
     """Print the scores that matter and where the files are."""
     table = make_table(f"test on {report.cases} held-out phantoms", "score", "value", "95 % interval")
-    for metric, scope in (
-        ("auroc", "covid"),
-        ("sensitivity", "covid"),
-        ("specificity", "covid"),
-        ("accuracy", "overall"),
-    ):
+    for metric, scope in _SCORES:
         estimate = report.scores[metric][scope]
         table.add_row(f"{metric} {scope}", f"{estimate.value:.3f}", f"{estimate.low:.3f} to {estimate.high:.3f}")
     console = results()

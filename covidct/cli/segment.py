@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ("run", "segment")
 
-_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")  # what covidct.io.write_mask writes
 
 
 def run(verb: str, argv: Sequence[str]) -> int:
@@ -74,15 +74,14 @@ def segment(
 
 def _segmenter(checkpoint: Path | None, device: str) -> LungSegmenter | None:
     """The lung network, if one is asked for."""
+    if checkpoint is None:
+        if device not in ("auto", "cpu"):
+            raise UsageError(f"The device {device!r} is for a network: give its --checkpoint, or leave --device out.")
+        return None
     from covidct.inference.device import find_device
     from covidct.models import LungSegmenter
 
-    found = find_device(device)
-    if checkpoint is not None:
-        return LungSegmenter.from_checkpoint(checkpoint, device=found)
-    if device not in ("auto", "cpu"):
-        raise UsageError(f"The device {device!r} is for a network: give its --checkpoint, or leave --device out.")
-    return None
+    return LungSegmenter.from_checkpoint(checkpoint, device=find_device(device))
 
 
 def _check_target(scan: Path, out: Path) -> None:

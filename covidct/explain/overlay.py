@@ -46,14 +46,14 @@ def upsample(maps: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float32]:
     """Bilinear enlargement of a map to a slice; cells are areas, so that their edges fall on edges of the slice.
 
     Args:
-        maps: (h, w).
+        maps: (h, w); NaN counts as 0.
         size: (H, W) of the slice.
 
     Returns:
         (H, W) float32.
     """
     height, width = size
-    cells = np.ascontiguousarray(maps, np.float32)
+    cells = np.nan_to_num(np.asarray(maps, np.float32), nan=0.0)
     return np.asarray(cv2.resize(cells, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
 
 

@@ -61,7 +61,7 @@ def maximum_on_positives(
         classes: C.
 
     Returns:
-        (C,) float32 on the CPU, 0 for classes without a positive value.
+        (C,) float32 on the CPU, 0 for classes without a positive finite value.
     """
     highest = torch.zeros(classes)
     for batch in batches:
@@ -69,7 +69,7 @@ def maximum_on_positives(
         if bool((label < 0).all()):
             continue
         peaks = explain(batch, label.clamp(min=0)).maps.flatten(1).amax(1).cpu()
-        known = label >= 0
+        known = (label >= 0) & peaks.isfinite()  # a training that diverges must not end on account of a picture
         highest.scatter_reduce_(0, label[known], peaks[known], "amax")
     return highest
 

@@ -35,9 +35,7 @@ __all__ = ("LungSegmenter",)
 _TASK = "UNet3dTask"
 _PREFIX = "model."  # of the network in the state of a task
 _CLASSES = ("background", "right_lung", "left_lung")
-_LEAST_LUNGS_MM3 = (
-    0.68e6  # both lungs together; Liao et al.'s reference code (DSB2017, step1.py), as segment_lungs has it
-)
+_LEAST_LUNGS_MM3 = 0.68e6  # both lungs together; Liao et al.'s reference code (DSB2017, step1.py), as segment_lungs
 
 
 class LungSegmenter:

@@ -22,7 +22,7 @@ def dice(a: np.ndarray, b: np.ndarray) -> float:
     return float(2 * np.sum((a > 0) & (b > 0)) / (np.sum(a > 0) + np.sum(b > 0)))
 
 
-@pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd", ".mha"])
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd", ".mha", ".mhd"])
 def test_the_mask_lies_on_the_scans_own_grid(tmp_path: Path, capsys: pytest.CaptureFixture[str], suffix: str) -> None:
     truth = phantom()
     scan = write_nifti(tmp_path / "scan.nii.gz", truth)
@@ -126,7 +126,7 @@ def test_what_is_no_lung_network_is_refused(
     assert not out.exists()
 
 
-@pytest.mark.parametrize("name", ["mask.png", "mask", "mask.gz"])
+@pytest.mark.parametrize("name", ["mask.png", "mask", "mask.gz", "mask.nhdr"])
 def test_a_suffix_that_holds_no_volume_is_wrong_usage(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:

@@ -37,6 +37,7 @@ def test_cold_places_stay_grey_and_hot_ones_turn_red() -> None:
     assert not colour[:8].any()  # two cells away
     hottest = overlay(np.full((4, 4), 100, np.uint8), np.ones((2, 2)), 1.0, opacity=0.6)
     np.testing.assert_array_equal(hottest[0, 0], np.rint([0.4 * 100 + 0.6 * 255, 40, 40]))
+    np.testing.assert_array_equal(overlay(image, np.full((7, 7), np.nan), 1.0), np.repeat(image[..., None], 3, -1))
 
 
 def test_the_scale_is_the_callers_and_never_the_pictures() -> None:

@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 
 from covidct.errors import UsageError
-from covidct.explain import ElementMap, GradCAM, calibrate, explained_classes, maximum_on_positives, overlay
+from covidct.explain import ClassMaps, ElementMap, GradCAM, calibrate, explained_classes, maximum_on_positives, overlay
 from covidct.sample import collate
 from covidct.tasks import ClassificationTask, load_task
 from tests.explain.networks import pooling_task, volumes
@@ -50,6 +50,14 @@ def test_scans_of_unknown_class_and_empty_classes() -> None:
     both = volumes(2)
     both["label"] = torch.tensor([-1, 1])
     assert calibrate(task, [both]).equal(found) or torch.allclose(task.cam_scale, found)
+
+
+def test_maps_of_a_diverged_network_give_no_scale() -> None:
+    maps = torch.tensor([[[1.0, torch.nan]], [[torch.inf, 0.0]], [[2.0, 3.0]]])
+    target = torch.tensor([0, 1, 0])
+    batches = [{"image": maps, "label": target}]
+    found = maximum_on_positives(lambda batch, label: ClassMaps(maps, label, torch.zeros(3, 2)), batches, classes=2)
+    assert found.tolist() == [3.0, 0.0]
 
 
 def test_other_maps_have_a_scale_too() -> None:
