@@ -66,8 +66,8 @@ class Cohort(BaseDataset):
         twice = [name for name, count in Counter(dataset.name for dataset in self.datasets).items() if count > 1]
         if twice:
             raise UsageError(
-                f"Two data sets of the cohort are called {twice[0]!r}, so their subjects cannot be told apart: give "
-                "them different names by name=."
+                f"Two data sets of the cohort are called {twice[0]!r}, so their subjects cannot be told apart: name "
+                "tables differently by name=, put the folders of a published data set into one."
             )
         self.name = "+".join(dataset.name for dataset in self.datasets)
         self.kind = first.kind

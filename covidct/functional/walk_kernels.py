@@ -16,7 +16,15 @@ import numpy as np
 
 __all__ = ("disc_rows", "shared_walk_rows", "walk_rows")
 
-_jit = numba.njit(nogil=True, cache=True, fastmath=True, boundscheck=False)
+
+def _jit(function: Any) -> Any:
+    """Compile at the first call; the machine code is kept on disk where numba finds a folder that it may write to."""
+    compiler: Any = {"nogil": True, "fastmath": True, "boundscheck": False}
+    try:
+        return numba.njit(cache=True, **compiler)(function)
+    except RuntimeError:  # a read-only installation and no home folder
+        return numba.njit(**compiler)(function)
+
 
 # "lowbias32" of C. Wellons' hash prospector (public domain): two multiplications, avalanche bias 0.17.
 _A, _B = np.uint32(0x7FEB352D), np.uint32(0x846CA68B)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import math
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from scipy import ndimage
 
 from covidct.errors import UsageError
-from covidct.functional import gradient_strength, stochastic_enhance
+from covidct.functional import gradient_strength, stochastic_enhance, walk_kernels
 from covidct.functional import stochastic as module
 
 WORD = 2**32
@@ -210,6 +211,16 @@ def test_edge_stays_and_noise_goes() -> None:
     profile = base.mean(axis=0)
     crossing = np.interp(0.5, profile[12:20], np.arange(12, 20))
     assert abs(crossing - 15.5) < 1.0
+
+
+def test_an_installation_without_any_folder_to_write_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("numba.core.caching.CacheImpl._locator_classes", [])
+    spec = importlib.util.spec_from_file_location("uncached", walk_kernels.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    uncached = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(uncached)
+    assert uncached._mix(np.uint32(7)) == mix(7)
 
 
 def test_steps_go_everywhere_alike() -> None:
