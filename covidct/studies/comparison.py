@@ -170,8 +170,8 @@ def run_variants(
             predictions = store.take(run, {**configuration, "seed": seed})
             if predictions is None:
                 start = time.perf_counter()
-                _prepare(data, test_data)
                 with _own_random_state():
+                    _prepare(data, test_data)  # its loader draws a seed too
                     trainer, task = _train(variant, data, seed, options)
                     predictions = {name: _test(task, module, options) for name, module in test_data.items()}
                 if keep_checkpoints:
