@@ -10,7 +10,7 @@ import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 
 import covidct
-from covidct.errors import CheckpointError, UsageError
+from covidct.errors import BatchError, CheckpointError, UsageError
 from covidct.preprocessing import Preprocessing
 from covidct.sample import check_batch
 from covidct.weights import RECORD_KEY
@@ -97,7 +97,14 @@ class BaseTask(pl.LightningModule, ABC):
         return self.model(*self.network_inputs(batch))
 
     def network_inputs(self, batch: Batch) -> tuple[Any, ...]:
-        """What the network takes of a batch, in the order of :attr:`inputs`; None for an absent ``slice_mask``."""
+        """What the network takes of a batch, in the order of :attr:`inputs`; None for an absent ``slice_mask``.
+
+        Raises:
+            BatchError: when the batch lacks another key.
+        """
+        missing = [key for key in self.inputs if key not in batch and key != "slice_mask"]
+        if missing:
+            raise BatchError(f"The batch has no {missing[0]!r}; {type(self).__name__} needs {', '.join(self.inputs)}.")
         return tuple(batch.get(key) if key == "slice_mask" else batch[key] for key in self.inputs)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

@@ -338,3 +338,5 @@ def test_dicts_are_for_tasks() -> None:
         GradCAM(pooling_network())(volumes(1))
     with pytest.raises(UsageError, match="takes a batch dict, Tensor was given"):
         GradCAM(pooling_task())(volumes(1)["image"])
+    with pytest.raises(BatchError, match="has no 'lung_mask'; MaskedGAPResNetTask needs image, lung_mask"):
+        GradCAM(pooling_task())({"image": volumes(1)["image"]})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import re
 from dataclasses import replace
@@ -14,7 +15,6 @@ from pytorch_lightning.cli import LightningCLI
 from pytorch_lightning.core.datamodule import LightningDataModule
 
 import covidct
-from covidct import datamodules
 from covidct.tasks import BaseTask
 
 CONFIGS = sorted((Path(covidct.__file__).parents[1] / "examples" / "configs").glob("*.yaml"))
@@ -89,11 +89,18 @@ def test_every_value_says_who_set_it(config: Path) -> None:
     assert silent == []
 
 
-def test_data_part_is_complete_and_names_known_arguments(config: Path) -> None:
-    data = yaml.safe_load(config.read_text(encoding="utf-8"))["data"]
-    module, _, name = data["class_path"].rpartition(".")
-    assert module == "covidct.datamodules"
-    assert set(data["init_args"]) == set(inspect.signature(getattr(datamodules, name)).parameters)
+def test_every_argument_is_there(config: Path) -> None:
+    record = yaml.safe_load(config.read_text(encoding="utf-8"))
+    model, data = record["model"], record["data"]
+    parts = [data, data["init_args"]["dataset"], data["init_args"]["train_transform"], model]
+    for part in filter(None, parts):
+        module, _, name = part["class_path"].rpartition(".")
+        assert module.partition(".")[0] == "covidct"
+        known = set(inspect.signature(getattr(importlib.import_module(module), name)).parameters)
+        given = set(part["init_args"])
+        if part is model:  # the recipe itself, when they are left out
+            known -= {"optimizer", "lr_scheduler"}
+        assert given == known, name
 
 
 @pytest.fixture
