@@ -39,7 +39,7 @@ _PHANTOMS: Mapping[str, Any] = {
     "augment": False,
 }
 _PHANTOM_TASK: Mapping[str, Any] = {"backbone": "resnet10", "slice_size": 64}
-_PHANTOM_EPOCHS, _PHANTOM_SUBJECTS, _PHANTOM_SHAPE, _PHANTOM_RATE = 15, 90, (32, 64, 64), 1e-3
+_PHANTOM_EPOCHS, _PHANTOM_SUBJECTS, _PHANTOM_SHAPE, _PHANTOM_RATE = 15, 150, (32, 64, 64), 1e-3
 
 
 def resnext_plus(
@@ -121,6 +121,8 @@ def resnext_plus(
     quiet_lightning()
     rate = max_learning_rate or (_PHANTOM_RATE if phantoms else None)
     rates = {} if rate is None else {"learning_rate": rate / 10, "max_learning_rate": rate}
+    length = epochs or (_PHANTOM_EPOCHS if phantoms else 40)
+    own = {**_PHANTOM_TASK, "epochs_up": length / 2} if phantoms else {}  # one triangle in so short a training
     task = {"backbone": backbone, "weights": weights, "slice_size": slice_size}
     data = {
         "size": size,
@@ -138,9 +140,9 @@ def resnext_plus(
             out=out,
             rows=rows,
             regions=regions,  # type: ignore[arg-type]  # checked there
-            task_options={**(_PHANTOM_TASK if phantoms else {}), **rates, **_given(task)},
+            task_options={**own, **rates, **_given(task)},
             seeds=tuple(seeds),
-            epochs=epochs or (_PHANTOM_EPOCHS if phantoms else 40),
+            epochs=length,
             trainer_options={"accelerator": accelerator, "precision": precision},
             keep_checkpoints=keep_checkpoints,
             resamples=resamples,
