@@ -31,8 +31,8 @@ class SliceMetrics(CollectedCases):
     Slices are keyed by scan and place, so that a scan which a distributed sampler hands out twice counts once.
 
     ``compute`` gives scalars named ``<metric>`` (pooled over all slices) and ``<metric>_volume_mean``, for accuracy,
-    precision, sensitivity, f1, specificity and auroc, and ``auroc_pooled_positive``; nothing where no slice has a
-    known label.
+    precision, sensitivity, f1, specificity and auroc, ``auroc_pooled_diagnosed`` and ``auroc_pooled_positive``; nothing
+    where no slice has a known label.
     """
 
     def __init__(self) -> None:

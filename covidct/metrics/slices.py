@@ -58,8 +58,9 @@ class SliceReport:
         slices: number of scored slices.
         positives: true slices among them.
         scores: metric to scope to estimate. Scopes: ``"pooled"`` over all slices; ``"volume_mean"``, the mean of the
-            volumes' own scores over the volumes that have one; AUROC also ``"pooled_positive"``, over the slices of
-            volumes with a true one.
+            volumes' own scores over the volumes that have one. AUROC also ``"pooled_positive"``, over the slices of
+            volumes with a true one, and ``"pooled_diagnosed"``, over all slices with N times the share in volumes
+            predicted positive and 0 in the others: the score that the decisions cut at 1.
         confusion: pooled counts ((TN, FP), (FN, TP)): rows truth, columns decision.
         confidence: of the intervals.
         resamples: bootstrap resamples behind them.
@@ -168,9 +169,10 @@ def slice_report(
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """What is scored of one volume: N times its shares, truth, and the confusion of its decisions."""
+    """What is scored of one volume: N times its shares, the same or 0 by its diagnosis, truth, confusion of decisions."""
 
     share: Floats
+    diagnosed_share: Floats
     truth: NDArray[np.bool_]
     confusion: Floats
 
@@ -182,7 +184,7 @@ def _table(volume: VolumeSlices) -> _Table:
     decided = slice_decisions(volume.attention, diagnosed=volume.diagnosed)[scored]
     confusion = np.bincount(2 * truth + decided, minlength=4).reshape(2, 2).astype(np.float64)
     share = np.asarray(volume.attention, dtype=np.float64)[scored] * len(volume.attention)
-    return _Table(share, truth, confusion)
+    return _Table(share, share * volume.diagnosed, truth, confusion)
 
 
 def _scores(tables: list[_Table], weights: Floats) -> scores.Scores:
@@ -200,18 +202,19 @@ def _scores(tables: list[_Table], weights: Floats) -> scores.Scores:
     own = np.concatenate([_auroc([table], np.ones((1, 1))) for table in tables])
     diseased = np.array([table.truth.any() for table in tables])
     found["auroc", "pooled"] = _auroc(tables, weights)
+    found["auroc", "pooled_diagnosed"] = _auroc(tables, weights, score="diagnosed_share")
     found["auroc", "volume_mean"] = _mean(own, weights)
     with_findings = [table for table, true in zip(tables, diseased, strict=True) if true]
     found["auroc", "pooled_positive"] = _auroc(with_findings, weights[:, diseased])
     return found
 
 
-def _auroc(tables: list[_Table], weights: Floats) -> Floats:
+def _auroc(tables: list[_Table], weights: Floats, *, score: str = "share") -> Floats:
     """(R,) areas over the slices of all tables."""
     if not tables:
         return np.full(len(weights), np.nan)
     volume = np.repeat(np.arange(len(tables)), [len(table.share) for table in tables])
-    share, truth = (np.concatenate([getattr(table, name) for table in tables]) for name in ("share", "truth"))
+    share, truth = (np.concatenate([getattr(table, name) for table in tables]) for name in (score, "truth"))
     hits, false = scores.cumulative_counts(share, truth, weights[:, volume])
     area = (np.diff(false, axis=1) * (hits[:, 1:] + hits[:, :-1])).sum(1) / 2
     return scores.ratio(area, hits[:, -1] * false[:, -1])

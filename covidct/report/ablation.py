@@ -158,7 +158,7 @@ def write_ablation_csv(study: Ablation, path: str | os.PathLike[str]) -> None:
     """Write one row per figure: section, row, seed, level, metric, scope, value, low, high, research_use.
 
     ``seed`` is ``mean`` where all seeds are averaged and ``published`` for printed figures; ``level`` is ``volume`` or
-    ``slice``, whose scopes are ``pooled``, ``volume_mean`` and ``pooled_positive``.
+    ``slice``, whose scopes are those of :func:`covidct.metrics.slice_report`.
 
     Args:
         study: the study.

@@ -74,6 +74,7 @@ def _slice_scopes(slices: SliceReport) -> list[tuple[str, str]]:
     titles = {
         "pooled": "All slices pooled",
         "volume_mean": "Mean of the scans' own scores",
+        "pooled_diagnosed": "Pooled, 0 in scans called negative",
         "pooled_positive": "Pooled, scans with a true slice",
     }
     found = {scope for row in slices.scores.values() for scope in row}

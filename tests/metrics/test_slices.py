@@ -53,6 +53,8 @@ def test_pooled_scores_are_scikit_learns() -> None:
     assert report.scores["auroc"]["pooled_positive"].value == pytest.approx(
         roc_auc_score(truth[diseased], shares[diseased])
     )
+    diagnosed = np.concatenate([np.full(len(volume.label), volume.diagnosed) for volume in volumes])
+    assert report.scores["auroc"]["pooled_diagnosed"].value == pytest.approx(roc_auc_score(truth, shares * diagnosed))
     assert report.slices == len(truth)
     assert report.positives == truth.sum()
     assert np.sum(report.confusion) == len(truth)
