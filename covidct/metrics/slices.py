@@ -169,7 +169,7 @@ def slice_report(
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """What is scored of one volume: N times its shares, the same or 0 by its diagnosis, truth, confusion of decisions."""
+    """What is scored of one volume: N times its shares (the same, or 0 by its diagnosis), truth, confusion."""
 
     share: Floats
     diagnosed_share: Floats
