@@ -40,6 +40,10 @@ class SegmentationTask(BaseTask):
     see, and what lies beside the scan is background like other air. Predictions are background there in any case.
     Volumes of unlike depth should not share a batch: the network sees their padding.
 
+    Where scans are mirrored, use an augmentation that knows the masks to have sides
+    (:func:`covidct.transforms.segmentation_augment`, or ``Augment(..., sided=True)``): others leave the label of a
+    scan of the right lung alone as it is.
+
     The pre-processing record has the task's own class names, and where the image is left unmasked, the source of the
     masks of a data set does not bind: they are what is compared with, not what the network sees.
 
