@@ -41,9 +41,8 @@ def mask_source_of(mask_source: str, lung_checkpoint: str | None) -> str:
         return mask_source
     source = f"{_CHECKPOINT}{sha256_file(lung_checkpoint)}"
     if mask_source not in (*_DEFAULTS, source):
-        raise UsageError(
-            f"mask_source={mask_source!r} and lung_checkpoint ({source}) contradict each other: leave out one of them."
-        )
+        advice = "give the file of that network" if mask_source.startswith(_CHECKPOINT) else "leave out one of them"
+        raise UsageError(f"mask_source={mask_source!r} and lung_checkpoint ({source}) contradict each other: {advice}.")
     return source
 
 

@@ -108,8 +108,9 @@ def test_contradictions_are_refused(tmp_path: Path, lungs: Path) -> None:
     assert volumes(tmp_path, mask_source=source, lung_checkpoint=str(lungs)).preprocessing.mask_source == source
     with pytest.raises(UsageError, match="lung_checkpoint"):
         volumes(tmp_path, mask_source=source)
-    for mask_source in ("file", "lung_field", "checkpoint:c0ffee"):
-        with pytest.raises(UsageError, match="contradict"):
+    advice = {"file": "leave out", "lung_field": "leave out", "checkpoint:c0ffee": "give the file of that network"}
+    for mask_source, words in advice.items():
+        with pytest.raises(UsageError, match=f"contradict each other: {words}"):
             volumes(tmp_path, mask_source=mask_source, lung_checkpoint=str(lungs))
 
 
