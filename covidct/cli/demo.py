@@ -174,7 +174,7 @@ def _leave(
 
 def _pictured(cohort: CohortResult, data: CTVolumeDataModule) -> CohortResult:
     """The cohort with readable pictures of some scans, wrong predictions first; drawing each takes a moment."""
-    from covidct.inference.predictor import finer_preview
+    from covidct.inference.preview import finer_preview
 
     order = sorted(cohort.scans, key=lambda scan: scan.predicted == scan.label)
     chosen = {scan.id for scan in order[:_PICTURED]}

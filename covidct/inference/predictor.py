@@ -11,18 +11,13 @@ import numpy as np
 import torch
 
 from covidct.errors import CheckpointError
-from covidct.inference.attention import (
-    attention_montage,
-    native_slices,
-    positive_slices,
-    reason_without_attention,
-    shown_slices,
-)
+from covidct.inference.attention import positive_slices, reason_without_attention
 from covidct.inference.device import find_device
 from covidct.inference.explained import predict, slice_heat, with_cam
 from covidct.inference.lung_network import find_lung_network
+from covidct.inference.preview import finer_preview, make_montage, make_preview
 from covidct.inference.segment import segment_scan
-from covidct.result import Preview, ScanResult
+from covidct.result import ScanResult
 from covidct.sample import collate
 from covidct.tasks import ClassificationTask, load_task
 from covidct.transforms import prepare_volume, to_sample
@@ -37,15 +32,13 @@ if TYPE_CHECKING:
 
     from covidct.inference.discover import ScanInput
     from covidct.preprocessing import Preprocessing
-    from covidct.result import AttentionMontage
     from covidct.sample import Batch
     from covidct.tasks import BaseTask
     from covidct.volume import Volume
 
-__all__ = ("Predictor", "finer_preview", "make_preview", "results_of_batch")
+__all__ = ("Predictor", "results_of_batch")
 
-_READABLE = 128  # voxels across a picture: the published cube's
-_SHOWN = 6  # slices of a scan in its report: a row that is read at a glance
+_IDENTITY = ("subject", "scan", "label")
 
 
 class Predictor:
@@ -152,7 +145,9 @@ class Predictor:
             (result,) = results_of_batch(self.task, batch, explain=self.explain)
         with _timed(seconds, "pictures"):
             preview = result.preview and finer_preview(result.preview, volume, record, lung_mask=mask)
-            montage = _montage(result, batch, volume, record, mask) if result.attention else None
+            montage = None
+            if result.attention:
+                montage = make_montage(result.attention, batch, volume, record, lung_mask=mask)
         return replace(
             result,
             findings=volume.findings,
@@ -206,6 +201,8 @@ def results_of_batch(task: BaseTask, batch: Batch, *, explain: bool = True) -> l
         attention = tuple(found["attention"][index].tolist()) if "attention" in found else ()
         positive = positive_slices(attention, diagnosed=predicted == names[-1]) if attention else ()
         label = int(batch["label"][index]) if "label" in batch else -1
+        shown = slice_heat(explained, index) or scores or attention
+        preview = make_preview(batch, index, scores=shown, weights=weights)
         results.append(
             ScanResult(
                 id=name,
@@ -218,103 +215,10 @@ def results_of_batch(task: BaseTask, batch: Batch, *, explain: bool = True) -> l
                 slice_note=without,
                 label=names[label] if label >= 0 else "",
                 mask_source=source,
-                preview=with_cam(
-                    make_preview(
-                        batch, index, scores=slice_heat(explained, index) or scores or attention, weights=weights
-                    ),
-                    explained,
-                    index,
-                ),
+                preview=with_cam(preview, explained, index),
             )
         )
     return results
-
-
-_IDENTITY = ("subject", "scan", "label")
-
-
-def make_preview(
-    batch: Batch, index: int, *, scores: tuple[float, ...] = (), weights: torch.Tensor | None = None
-) -> Preview | None:
-    """Pictures of one scan of a batch: slices evenly spaced through the lungs, the one of highest score among them.
-
-    Args:
-        batch: CT volumes with ``lung_mask``.
-        index: of the scan in the batch.
-        scores: score or attention of each slice, NaN where there is none.
-        weights: (B, D, h, w) pooling weights, or None.
-
-    Returns:
-        At most six slices; None for a batch without lung masks.
-    """
-    if "lung_mask" not in batch:
-        return None
-    mask = batch["lung_mask"][index, 0].cpu().numpy()
-    image = batch["image"][index, 0].cpu().numpy()
-    chosen = _shown_slices(mask, np.asarray(scores, dtype=np.float64))
-    return Preview(
-        slices=np.rint(image[chosen] * 255).astype(np.uint8),
-        lung_mask=mask[chosen],
-        weights=None if weights is None else weights[index, chosen].cpu().numpy(),
-        indices=tuple(int(number) for number in chosen),
-    )
-
-
-def finer_preview(
-    preview: Preview, volume: Volume, record: Preprocessing, *, lung_mask: NDArray[np.uint8] | None = None
-) -> Preview:
-    """The same slices at a resolution that a person can read, and whole where the network sees the lungs alone.
-
-    Args:
-        preview: of the cube or the slices that the network saw.
-        volume: the scan.
-        record: made the cube of the scan.
-        lung_mask: on the grid of the scan, where the record's ``mask_source`` is a file.
-
-    Returns:
-        Slices of a multiple of the voxels, at least 128 along each axis of a cube or a slice; ``preview`` itself where
-        its own is fine enough.
-    """
-    if record.size is None or record.size >= _READABLE or volume.intensity != "hu":
-        return preview
-    times = -(-_READABLE // record.size)
-    if record.grid == "slices":
-        slices, mask = native_slices(volume, record, preview.indices, size=times * record.size, lung_mask=lung_mask)
-        return replace(preview, slices=slices, lung_mask=preview.lung_mask if mask is None else mask)
-    finer = prepare_volume(volume, replace(record, size=times * record.size, masking="original"), lung_mask=lung_mask)
-    chosen = np.asarray(preview.indices) * times + times // 2
-    slices = np.rint(finer["image"][0, chosen] / 257).astype(np.uint8)  # 65535 = 257 x 255
-    return replace(preview, slices=slices, lung_mask=finer["lung_mask"][0, chosen])
-
-
-def _montage(
-    result: ScanResult, batch: Batch, volume: Volume, record: Preprocessing, lung_mask: NDArray[np.uint8] | None
-) -> AttentionMontage | None:
-    """Slice attention of the one scan of a batch in pictures; None where no slice is the scan's."""
-    indices = shown_slices(result.attention)
-    if not indices:
-        return None
-    if record.size is not None and record.size < _READABLE and record.grid == "slices" and volume.intensity == "hu":
-        size = -(-_READABLE // record.size) * record.size
-        slices, _ = native_slices(volume, record, indices, size=size, lung_mask=lung_mask)
-    else:
-        slices = np.rint(batch["image"][0, 0, indices].cpu().numpy() * 255).astype(np.uint8)
-    return attention_montage(slices, result.attention, indices)
-
-
-def _shown_slices(mask: NDArray[np.uint8], scores: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Indices of the slices to show, feet to head."""
-    lung = np.flatnonzero(mask.any((1, 2)))
-    if not len(lung):
-        lung = np.arange(len(mask))
-    if len(lung) <= _SHOWN:
-        return lung
-    places = np.linspace(0, len(lung) - 1, _SHOWN + 2)[1:-1]
-    chosen = set(lung[np.rint(places).astype(np.int64)].tolist())
-    if np.isfinite(scores).any():
-        best = int(np.nanargmax(scores))
-        chosen = {best, *sorted(chosen, key=lambda number: abs(number - best))[1:]} if chosen else {best}
-    return np.array(sorted(chosen), dtype=np.int64)
 
 
 def _slice_scores(found: dict[str, Any], index: int, label: int) -> tuple[float, ...]:

@@ -80,5 +80,5 @@ def lungs_ml(mask: NDArray[np.uint8], spacing: tuple[float, float, float]) -> di
         ``{"right": ..., "left": ...}`` in millilitres; NaN where the spacing is unknown.
     """
     voxel = float(np.prod(spacing)) / 1000
-    counts = {side: sum(np.count_nonzero(one == value) for one in mask) for side, value in _SIDES.items()}
+    counts = {side: sum(int(np.count_nonzero(one == value)) for one in mask) for side, value in _SIDES.items()}
     return {side: round(count * voxel, 1) for side, count in counts.items()}
