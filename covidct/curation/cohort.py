@@ -52,8 +52,8 @@ def select_series(
     """Leave out contrast scans and thick slices, the exclusion criteria of the mask-weighted GAP paper (section II.A).
 
     The paper: "a. the contrast scan and b. slice thickness more than 3mm"; 3.0 mm stays in. The thickness is
-    SliceThickness (0018,0050); where the header has none (NIfTI, NRRD, MetaImage), the distance of the slices stands
-    in for it, and the reason says so. Contrast is :attr:`covidct.io.SeriesInfo.contrast`.
+    SliceThickness (0018,0050); where the header has none (NIfTI, NRRD, MetaImage), or 0, the distance of the slices
+    stands in for it, and the reason says so. Contrast is :attr:`covidct.io.SeriesInfo.contrast`.
 
     Args:
         series: scans as :func:`covidct.io.find_series` gives them; nothing of them is opened.
@@ -101,7 +101,7 @@ def _contrast(info: SeriesInfo, unknown: str) -> str:
 
 def _thickness(info: SeriesInfo, most: float, unknown: str) -> str:
     """Why the rule on thickness excludes a scan, empty when it does not."""
-    stated = not math.isnan(info.thickness)
+    stated = info.thickness > 0  # some headers say 0
     value = info.thickness if stated else info.spacing[0]
     if math.isnan(value):
         return "the header tells no slice thickness" if unknown == "exclude" else ""

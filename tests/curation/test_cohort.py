@@ -28,6 +28,7 @@ PLAIN = SeriesInfo("1.2", "dicom", "CT", (60, 512, 512), (1.0, 0.7, 0.7), thickn
         ({"thickness": 5.0, "spacing": (1.0, 1.0, 1.0)}, "slice thickness 5 mm"),
         ({"thickness": NAN, "spacing": (3.0000001, 1.0, 1.0)}, None),
         ({"thickness": NAN, "spacing": (5.0, 1.0, 1.0)}, "distance of the slices"),
+        ({"thickness": 0.0, "spacing": (5.0, 1.0, 1.0)}, "distance of the slices"),
         ({"contrast": True, "contrast_basis": "ContrastBolusAgent"}, "says ContrastBolusAgent"),
     ],
 )
