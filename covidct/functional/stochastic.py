@@ -29,7 +29,7 @@ Reading = Literal["mended", "literal"]
 _DISC_STREAM = 0x5BD1E995  # parts the disc's random numbers from the walks'
 _ROWS = 16  # of a slice per task of a thread
 _NEIGHBOURS = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
-_DISC_PLACES = 4096  # 12 bits of a hash
+_DISC_PLACES = 1024  # 10 bits of a hash
 _BRIGHTEST = 1 + 1e-5  # room for rounding
 
 
@@ -113,7 +113,7 @@ def stochastic_enhance(
         mixing: gamma of equation 1; 0.5 (recommendation; the document is silent).
         gain: K of equation 1; 1 (recommendation; the document is silent).
         rounds: of D1; 20 (document, section V-D: "iterations").
-        samples: of D1 per round, even; 250 (document, section V-D: "samples in each iteration").
+        samples: of D1 per round; 250 (document, section V-D: "samples in each iteration").
         radius: of the disc in pixels; 20, as far as a walk can reach (recommendation; the document is silent).
         shared_walks: all pixels take the same walks: faster, but the noise is then correlated between pixels.
         reading: ``"mended"`` or ``"literal"``.
@@ -130,9 +130,8 @@ def stochastic_enhance(
         )
     counts = {"walks": walks, "steps": steps, "rounds": rounds, "samples": samples, "radius": radius}
     wrong = [f"{name}={value!r}" for name, value in counts.items() if type(value) is not int or value < 1]
-    if wrong or samples % 2:
-        wrong = wrong or [f"samples={samples}"]
-        raise UsageError(f"{', '.join(wrong)}: give positive whole numbers, an even one for samples.")
+    if wrong:
+        raise UsageError(f"{', '.join(wrong)}: give whole numbers of at least 1.")
     if sigma_intensity <= 0 or sigma_gradient <= 0 or reading not in ("mended", "literal"):
         raise UsageError("sigma_intensity and sigma_gradient must be positive, reading 'mended' or 'literal'.")
     literal = reading == "literal"
@@ -227,7 +226,7 @@ def _by_numba(grey: NDArray[np.float32], draw: _Draw) -> tuple[NDArray[np.float3
     steps = _steps(grey.shape[1] + 2 * draw.steps).astype(np.uint64)
     disc = _disc(draw.radius, grey.shape[1] + 2 * draw.radius).astype(np.uint64)
     walk = shared_walk_rows if draw.shared else walk_rows
-    planes = both if draw.shared else np.ascontiguousarray(both.T)
+    planes = both if draw.shared else both[0] + 1j * both[1]
     rates = np.array(draw.rates, np.float32)
     seed, disc_seed = np.uint32(draw.seed), np.uint32(draw.seed ^ _DISC_STREAM)
     base, place = np.empty_like(grey), np.empty_like(grey)

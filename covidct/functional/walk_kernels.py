@@ -9,6 +9,7 @@ Import this module at the first use only: numba costs a second; the machine code
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numba
@@ -17,9 +18,9 @@ import numpy as np
 __all__ = ("disc_rows", "shared_walk_rows", "walk_rows")
 
 
-def _jit(function: Any) -> Any:
+def _jit(function: Any, *, inline: str = "never") -> Any:
     """Compile at the first call; the machine code is kept on disk where numba finds a folder that it may write to."""
-    compiler: Any = {"nogil": True, "fastmath": True, "boundscheck": False}
+    compiler: Any = {"nogil": True, "fastmath": True, "boundscheck": False, "inline": inline}
     try:
         return numba.njit(cache=True, **compiler)(function)
     except RuntimeError:  # a read-only installation and no home folder
@@ -31,7 +32,8 @@ _A, _B = np.uint32(0x7FEB352D), np.uint32(0x846CA68B)
 _GOLDEN = np.uint32(0x9E3779B9)  # 2^32 / golden ratio: spreads consecutive counters
 _S15, _S16 = np.uint32(15), np.uint32(16)
 _NEIGHBOUR = np.uint32(7)  # 3 bits a step, one of 8 neighbours
-_PLACE = np.uint32(4095)  # 12 bits a sample, one of 4096 places of the disc
+_PLACE = np.uint32(1023)  # 10 bits a sample, one of 1024 places of the disc
+_TEN = np.uint32(10)
 _STEPS_PER_HASH = 10
 
 
@@ -43,6 +45,20 @@ def _mix(x: Any) -> Any:
     x = np.uint32(x ^ (x >> _S15))
     x = np.uint32(x * _B)
     return np.uint32(x ^ (x >> _S16))
+
+
+@partial(_jit, inline="always")
+def _steps(planes: Any, place: Any, bits: Any, count: Any, offsets: Any, here: Any, sums: Any) -> Any:
+    """``count`` steps of a walk; with a constant count the compiler unrolls them, a third faster."""
+    away, variation, total, before = sums
+    for k in range(count):
+        place = np.uint64(place + offsets[np.uint32(bits >> np.uint32(3 * k)) & _NEIGHBOUR])
+        value, strength = planes[place].real, planes[place].imag
+        away += abs(value - here)
+        variation += abs(strength - before)
+        total += value
+        before = strength
+    return place, (away, variation, total, before)
 
 
 @_jit
@@ -59,7 +75,7 @@ def walk_rows(
     """Base layer of some rows from walks of their own for every pixel.
 
     Args:
-        planes: (P, 2) float32, grey value and gradient strength of the padded image, row by row.
+        planes: (P,) complex64, grey value + i gradient strength of the padded image, row by row: one load for both.
         rows: (first, last) row of the image.
         offsets: (8,) uint64 steps to the neighbours in ``planes``, modulo 2^64.
         seed: uint32.
@@ -71,36 +87,24 @@ def walk_rows(
     width = out.shape[1]
     stride = width + 2 * steps
     full, rest = steps // _STEPS_PER_HASH, steps % _STEPS_PER_HASH
+    zero = np.float32(0.0)
     for row in range(rows[0], rows[1]):
         for column in range(width):
             start = np.uint64((row + steps) * stride + column + steps)  # numba tests signed indices for being negative
-            here, edge = planes[start, 0], planes[start, 1]
+            here, edge = planes[start].real, planes[start].imag
             key = _mix(np.uint32(seed ^ _mix(np.uint32(row * width + column))))
-            weights, weighted = np.float32(0.0), np.float32(0.0)
+            weights, weighted = zero, zero
             for walk in range(walks):
                 state = _mix(np.uint32(key + np.uint32(walk) * _GOLDEN))
-                place, before = start, edge
-                away, variation, total = np.float32(0.0), np.float32(0.0), here
+                place, sums = start, (zero, zero, here, edge)
                 for block in range(full):
                     bits = _mix(np.uint32(state + np.uint32(block)))
-                    for k in range(_STEPS_PER_HASH):  # of known length, so that the compiler unrolls it: a third faster
-                        place = np.uint64(place + offsets[np.uint32(bits >> np.uint32(3 * k)) & _NEIGHBOUR])
-                        value, strength = planes[place, 0], planes[place, 1]
-                        away += abs(value - here)
-                        variation += abs(strength - before)
-                        total += value
-                        before = strength
+                    place, sums = _steps(planes, place, bits, _STEPS_PER_HASH, offsets, here, sums)
                 bits = _mix(np.uint32(state + np.uint32(full)))
-                for k in range(rest):
-                    place = np.uint64(place + offsets[np.uint32(bits >> np.uint32(3 * k)) & _NEIGHBOUR])
-                    value, strength = planes[place, 0], planes[place, 1]
-                    away += abs(value - here)
-                    variation += abs(strength - before)
-                    total += value
-                    before = strength
-                weight = np.exp(-away * rates[0] - variation * rates[1])
+                place, sums = _steps(planes, place, bits, rest, offsets, here, sums)
+                weight = np.exp(-sums[0] * rates[0] - sums[1] * rates[1])
                 weights += weight
-                weighted += weight * total / np.float32(steps + 1)
+                weighted += weight * sums[2] / np.float32(steps + 1)
             out[row, column] = weighted / weights if weights > 0 else here  # no walk counts: all weights are too small
 
 
@@ -115,7 +119,7 @@ def shared_walk_rows(
     rates: Any,
     out: Any,
 ) -> None:
-    """Base layer of some rows from walks that all pixels share; arguments of :func:`walk_rows`, planes (2, P)."""
+    """Base layer of some rows from walks that all pixels share; see :func:`walk_rows`, but planes is (2, P) float32."""
     width = out.shape[1]
     stride = width + 2 * steps
     key = _mix(np.uint32(seed ^ _mix(np.uint32(0))))
@@ -170,15 +174,16 @@ def disc_rows(
         values: (P,) float32, the padded image, row by row.
         rows: (first, last) row of the image.
         pad: padding of ``values``.
-        offsets: (4096,) uint64 places of the disc in ``values``, modulo 2^64.
+        offsets: (1024,) uint64 places of the disc in ``values``, modulo 2^64.
         seed: uint32.
         rounds: how many pairs of envelopes are averaged.
-        samples: drawn for each round, an even number.
+        samples: drawn for each round.
         out: (H, W) float32 in [0, 1], written.
     """
     width = out.shape[1]
     stride = width + 2 * pad
-    pairs = samples // 2
+    full, rest = samples // 3, samples % 3
+    hashes = full + (rest > 0)
     for row in range(rows[0], rows[1]):
         for column in range(width):
             start = np.uint64((row + pad) * stride + column + pad)
@@ -187,13 +192,19 @@ def disc_rows(
             place = np.float32(0.0)
             for number in range(rounds):
                 low = high = here
-                state = np.uint32(key + np.uint32(number * pairs) * _GOLDEN)
-                for _ in range(pairs):
+                state = np.uint32(key + np.uint32(number * hashes) * _GOLDEN)
+                for _ in range(full):
                     bits = _mix(state)
                     state = np.uint32(state + _GOLDEN)
                     one = values[np.uint64(start + offsets[bits & _PLACE])]
-                    two = values[np.uint64(start + offsets[np.uint32(bits >> np.uint32(12)) & _PLACE])]
-                    low = min(low, min(one, two))
-                    high = max(high, max(one, two))
+                    two = values[np.uint64(start + offsets[np.uint32(bits >> _TEN) & _PLACE])]
+                    three = values[np.uint64(start + offsets[np.uint32(bits >> np.uint32(20)) & _PLACE])]
+                    low = min(min(low, one), min(two, three))
+                    high = max(max(high, one), max(two, three))
+                bits = _mix(state)
+                for _ in range(rest):
+                    one = values[np.uint64(start + offsets[bits & _PLACE])]
+                    bits = np.uint32(bits >> _TEN)
+                    low, high = min(low, one), max(high, one)
                 place += (here - low) / (high - low) if high > low else np.float32(0.5)
             out[row, column] = place / np.float32(rounds)

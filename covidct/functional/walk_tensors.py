@@ -109,11 +109,11 @@ def disc_places(
     Args:
         values: (P,) float32, the image padded by ``pad``.
         size: (H, W) of the image.
-        offsets: (4096,) int64 places of the disc in ``values``.
+        offsets: (1024,) int64 places of the disc in ``values``.
         pad: padding of ``values``.
         seed: 32 bits.
         rounds: how many pairs of envelopes are averaged.
-        samples: drawn for each round, an even number.
+        samples: drawn for each round.
 
     Returns:
         (H, W) float32 in [0, 1].
@@ -122,15 +122,18 @@ def disc_places(
     key = _keys(len(start), seed, values.device)
     here = values[start]
     place = torch.zeros_like(here)
-    pairs = samples // 2
+    hashes = -(-samples // 3)
     chunk = max(1, _CHUNK // len(start))
     for number in range(rounds):
         low = high = here
-        for first in range(0, pairs, chunk):
-            counters = torch.arange(first, min(first + chunk, pairs), dtype=torch.int32, device=values.device)
-            bits = _mix(key + (counters + number * pairs) * _GOLDEN)
-            for shift in (0, 12):
-                sample = values[start + offsets[(bits >> shift & 4095).long()]]
+        for first in range(0, hashes, chunk):
+            counters = torch.arange(first, min(first + chunk, hashes), dtype=torch.int32, device=values.device)
+            bits = _mix(key + (counters + number * hashes) * _GOLDEN)
+            for turn in range(3):
+                drawn = bits[:, : (samples - turn + 2) // 3 - first]  # the last hash of a round may serve fewer
+                if not drawn.shape[1]:
+                    continue
+                sample = values[start + offsets[(drawn >> 10 * turn & 1023).long()]]
                 low = torch.minimum(low, sample.amin(1, keepdim=True))
                 high = torch.maximum(high, sample.amax(1, keepdim=True))
         width = high - low

@@ -120,16 +120,16 @@ def test_places_between_the_envelopes() -> None:
             key, places = mix(5 ^ 0x5BD1E995 ^ mix(row * 11 + column)), []
             for number in range(3):
                 seen = [IMAGE[row, column]]
-                for pair in range(4):
-                    bits = mix((key + (number * 4 + pair) * 0x9E3779B9) % WORD)
-                    for index in (bits & 4095, bits >> 12 & 4095):
+                for sample in range(8):  # three of a hash, so three hashes a round
+                    bits = mix((key + (number * 3 + sample // 3) * 0x9E3779B9) % WORD)
+                    for index in (bits >> 10 * (sample % 3) & 1023,):
                         seen.append(IMAGE[mirrored(row + down[index], 9), mirrored(column + across[index], 11)])
                 places.append((seen[0] - min(seen)) / (max(seen) - min(seen)) if max(seen) > min(seen) else 0.5)
             expected[row, column] = np.mean(places)
     np.testing.assert_allclose(layers(IMAGE)[1], expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("changes", [{}, {"shared": True}, {"steps": 20}, {"steps": 3}])
+@pytest.mark.parametrize("changes", [{}, {"shared": True}, {"steps": 20}, {"steps": 3}, {"samples": 9}, {"samples": 1}])
 def test_torch_draws_the_same_walks(changes: dict[str, Any]) -> None:
     for one, other in zip(layers(IMAGE, **changes), layers(IMAGE, torch_path=True, **changes), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
@@ -255,7 +255,7 @@ def test_gradient_strength_is_that_of_the_structure_tensor() -> None:
         (np.where(IMAGE > 0.9, np.float32(np.nan), IMAGE), {}, "from nan"),
         (IMAGE, {"walks": 0}, "walks=0"),
         (IMAGE, {"steps": 2.5}, "steps=2.5"),
-        (IMAGE, {"samples": 7}, "samples=7"),
+        (IMAGE, {"samples": True}, "samples=True"),
         (IMAGE, {"sigma_gradient": 0.0}, "positive"),
         (IMAGE, {"reading": "best"}, "'mended' or 'literal'"),
     ],
