@@ -33,13 +33,12 @@ _MANIFEST: Mapping[str, Any] = {
 _PHANTOMS: Mapping[str, Any] = {
     "size": 64,
     "mask_source": "file",
-    "max_slices": 24,
+    "max_slices": 16,
     "test_fraction": 0.3,
     "batch_size": 4,
-    "augment": False,
 }
 _PHANTOM_TASK: Mapping[str, Any] = {"backbone": "resnet10", "slice_size": 64}
-_PHANTOM_EPOCHS, _PHANTOM_SUBJECTS, _PHANTOM_SHAPE, _PHANTOM_RATE = 15, 150, (32, 64, 64), 1e-3
+_PHANTOM_EPOCHS, _PHANTOM_SUBJECTS, _PHANTOM_SHAPE, _PHANTOM_RATE = 8, 240, (32, 64, 64), 5e-4
 
 
 def resnext_plus(
@@ -81,7 +80,7 @@ def resnext_plus(
     Args:
         out: folder of the study.
         manifest: table of scans with the columns path, label, subject (and split, site, mask, slice_labels).
-        phantoms: simulate the scans, pneumonia against none.
+        phantoms: simulate the scans, COVID-19 against the rest.
         rows: rows of the tables: N-SCA, N-MSCA, N-SLA, proposed, none, stochastic, tone.
         regions: where the enhancement rows look: original (whole slices), lungs.
         seeds: of the trainings.
@@ -166,17 +165,21 @@ def _of_manifest(manifest: Path, options: Mapping[str, Any]) -> Cohort:
 
 
 def _of_phantoms(num_subjects: int | None, options: Mapping[str, Any]) -> Cohort:
-    """Simulated scans, pneumonia of either kind against none."""
+    """Simulated scans, COVID-19 against the rest, mirrored at random in training."""
+    from monai.transforms import RandFlipd
+
     from covidct.datasets import PhantomCTVolumes
     from covidct.studies import Cohort
+    from covidct.transforms import Augment
 
     dataset = PhantomCTVolumes(
         num_subjects or _PHANTOM_SUBJECTS,
         shape=_PHANTOM_SHAPE,
-        classes={"normal": "normal", "cap": "pneumonia", "covid": "pneumonia"},
+        classes="covid_vs_rest",
         seed=options["seed"],
     )
-    return Cohort(dataset, options={**_DATA, **_PHANTOMS, **options})
+    flip = Augment(RandFlipd(("image", "lung_mask"), prob=0.5, spatial_axis=2))
+    return Cohort(dataset, options={**_DATA, **_PHANTOMS, "train_transform": flip, **options})
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:
