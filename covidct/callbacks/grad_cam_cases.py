@@ -45,7 +45,7 @@ class GradCAMCases(pl.Callback):
     Args:
         cases_per_class: scans of each class.
         slices: slices of a volume, evenly spaced through the lungs.
-        every_n_epochs: validations of other epochs are passed over.
+        every_n_epochs: validations of other epochs are passed over; counted from 1, as by Lightning's callbacks.
 
     Raises:
         UsageError: when a number is not positive, or the task is no classifier.
@@ -90,11 +90,14 @@ class GradCAMCases(pl.Callback):
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
         self._chosen = True
-        if trainer.current_epoch % self.every_n_epochs:
+        if (trainer.current_epoch + 1) % self.every_n_epochs:
             return
         task = require_classifier(pl_module)
         if not bool(task.cam_scale.any()):
-            _log.warning("The cases have no Grad-CAM: the task has no fixed scale; add the callback GradCAMScale.")
+            _log.warning(
+                "The cases have no Grad-CAM, since the task has no fixed scale: add the callback GradCAMScale; where "
+                "it is there, no training scan has a map above 0."
+            )
             return
         self._cases.sort(key=lambda case: int(case["label"]))
         for number, case in enumerate(self._cases):

@@ -144,12 +144,14 @@ def test_the_map_is_that_of_a_disease(make_task: MakeTask, data: CTVolumeDataMod
     assert cases._picture(task, normal) is not None
 
 
+@pytest.mark.parametrize("validated", [1, 2])
 def test_other_epochs_are_passed_over(
-    make_task: MakeTask, make_trainer: MakeTrainer, data: CTVolumeDataModule, tmp_path: Path
+    make_task: MakeTask, make_trainer: MakeTrainer, data: CTVolumeDataModule, tmp_path: Path, validated: int
 ) -> None:
     callbacks = [GradCAMScale(scans_per_class=1), GradCAMCases(every_n_epochs=2)]
-    make_trainer(callbacks=callbacks, max_epochs=2, **SHORT).fit(make_task(), datamodule=data)
-    assert {path.name for path in (tmp_path / "grad_cam").iterdir()} == {"epoch-000"}
+    trainer = make_trainer(callbacks=callbacks, max_epochs=2, check_val_every_n_epoch=validated, **SHORT)
+    trainer.fit(make_task(), datamodule=data)
+    assert {path.name for path in (tmp_path / "grad_cam").iterdir()} == {"epoch-001"}
 
 
 @pytest.mark.parametrize("name", ["cases_per_class", "slices", "every_n_epochs"])
