@@ -63,7 +63,7 @@ class LungSegmenter:
         overlap: of the windows, see :func:`covidct.functional.sliding_window_labels`.
 
     Raises:
-        UsageError: when the pre-processing is not that of a lung network.
+        UsageError: when the pre-processing is not that of a lung network, or the windows are impossible.
     """
 
     def __init__(
@@ -83,6 +83,10 @@ class LungSegmenter:
                 "A lung network sees whole CT volumes in Hounsfield units, but this one was trained with "
                 f"kind={preprocessing.kind!r}, window={preprocessing.window}, masking={preprocessing.masking!r}: give "
                 "kind='ct_volume', a window and masking='original'."
+            )
+        if type(window_size) is not int or window_size < 1 or not 0 <= overlap < 1:
+            raise UsageError(
+                f"window_size={window_size!r} must be a whole number above 0 and overlap={overlap!r} lie in [0, 1)."
             )
         self.preprocessing = preprocessing
         self.sha256 = sha256

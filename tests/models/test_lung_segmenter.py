@@ -130,6 +130,8 @@ def test_the_file_is_known_by_its_digest(segmenter: LungSegmenter, path: Path) -
         ({"hyper_parameters": {**PARAMETERS, "channels": [2, 4]}}, "of another shape"),
         ({"hyper_parameters": {**PARAMETERS, "channels": "wide"}}, "hyper-parameters"),
         ({"hyper_parameters": {**PARAMETERS, "num_classes": 1}}, "hyper-parameters"),
+        ({"hyper_parameters": {**PARAMETERS, "window_size": "x"}}, "window_size='x'"),
+        ({"hyper_parameters": {**PARAMETERS, "overlap": 3.0}}, r"overlap=3\.0"),
         ({"record": None}, "no recorded pre-processing"),
         ({"record": replace(RECORD, masking="lungs")}, "cannot find lungs"),
         ({"record": replace(RECORD, window=None)}, "cannot find lungs"),
