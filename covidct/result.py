@@ -26,6 +26,7 @@ class Preview:
         cam: (n, h, w) float32 Grad-CAM of these slices, 1 = the largest value on training scans of the class; None when
             there is none.
         cam_class: the class that ``cam`` explains. With a class but no ``cam``, the checkpoint has no fixed scale.
+        words: what to write below each slice, where it is not its number in the volume.
     """
 
     slices: NDArray[np.uint8]
@@ -34,6 +35,7 @@ class Preview:
     indices: tuple[int, ...]
     cam: NDArray[np.float32] | None = None
     cam_class: str = ""
+    words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,44 +53,47 @@ def masked_gap(
     batch_size: int | None = None,
     num_subjects: int | None = None,
     test_fraction: float | None = None,
-    split_seed: int = 0,
+    split_seed: int | None = None,
     mask_source: str | None = None,
-    accelerator: str = "auto",
-    precision: str = "32-true",
-    prepare_workers: int = 0,
+    accelerator: str | None = None,
+    precision: str | None = None,
+    prepare_workers: int | None = None,
     cache_dir: str | None = None,
     resamples: int = 1000,
     keep_checkpoints: bool = False,
 ) -> int:
     """Compare plain and mask-weighted global average pooling on the same split and seeds, by patient.
 
-    Give a cohort with --manifest, or --phantoms for simulated scans with a marker beside the body that tells the class
-    in training alone. Writes study.html, study.json, study.csv and one file a run; a study that is started again with
-    the same options takes over the runs that are done.
+    With --manifest, networks are trained on a cohort. With --phantoms, on simulated scans with a marker beside the body
+    that tells the class in training alone, the features of a random network are fixed and a linear head is fitted: it
+    shows what pooling does to given features, not that it guards a network trained end to end. Writes study.html,
+    study.json, study.csv and one file a run; a study that is started again with the same options takes over the runs
+    that are done.
 
     Args:
         out: folder of the study.
         manifest: table of scans with the columns path, label, subject (and split, mask).
         phantoms: simulate the scans.
-        seeds: of the trainings.
-        epochs: of each training; 50 with a manifest (recommendation, COVNet).
+        seeds: of the trainings; with phantoms also of scans and split.
+        epochs: of each training; 50 (recommendation, COVNet). With a manifest alone.
         backbone: resnet50 with a manifest (the paper's), resnet18 with phantoms.
-        weights: of the backbone by name or path (IMAGENET1K_V1 needs a network connection); none unless told.
-        learning_rate: of Adam; 1e-5 with a manifest (recommendation, COVNet).
-        size: voxels per side of the cube; 128 with a manifest (the paper's).
-        slice_size: pixels of the longer side of a slice in the network; 224 with a manifest (the paper's).
-        batch_size: scans per step; 1 with a manifest (recommendation, COVNet).
+        weights: of the backbone by name or path (IMAGENET1K_V1 needs a network connection); none unless told. With a
+            manifest alone.
+        learning_rate: of Adam; 1e-5 (recommendation, COVNet). With a manifest alone.
+        size: voxels per side of the cube; 128 (the paper's). With a manifest alone.
+        slice_size: pixels of the longer side of a slice in the network; 224 (the paper's).
+        batch_size: scans per step; 1 (recommendation, COVNet). With a manifest alone.
         num_subjects: of the phantoms.
         test_fraction: share of the scans that is tested on where the manifest has no split of its own; 0.21 with a
             manifest (the paper's 2062 of 9862).
-        split_seed: of the split by subject and of the phantoms.
-        mask_source: lung masks by threshold, or file for the manifest's own; threshold with a manifest.
-        accelerator: of the trainer: auto, cpu, gpu.
-        precision: of the trainer: 32-true, bf16-mixed.
-        prepare_workers: processes that prepare scans.
-        cache_dir: folder of prepared scans; $COVIDCT_CACHE or ~/.cache/covidct unless told.
+        split_seed: of the split by subject; 0. With a manifest alone.
+        mask_source: lung masks by threshold, or file for the manifest's own; threshold. With a manifest alone.
+        accelerator: of the trainer: auto, cpu, gpu. With a manifest alone.
+        precision: of the trainer: 32-true, bf16-mixed. With a manifest alone.
+        prepare_workers: processes that prepare scans. With a manifest alone.
+        cache_dir: folder of prepared scans; $COVIDCT_CACHE or ~/.cache/covidct unless told. With a manifest alone.
         resamples: of the bootstrap over subjects.
-        keep_checkpoints: keep the trained networks, for covidct triage.
+        keep_checkpoints: keep the trained networks, for covidct triage. With a manifest alone.
 
     Returns:
         0.
@@ -99,26 +102,24 @@ def masked_gap(
         raise UsageError("Give either --manifest FILE or --phantoms.")
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file: name a folder with --out.")
+    shared = {"backbone": backbone, "slice_size": slice_size}
+    task = {"weights": weights, "learning_rate": learning_rate}
+    data = {"size": size, "batch_size": batch_size, "mask_source": mask_source, "seed": split_seed}
+    data |= {"prepare_workers": prepare_workers, "cache_dir": cache_dir}
+    trainer = {"accelerator": accelerator, "precision": precision}
+    common: dict[str, Any] = {"out": out, "seeds": tuple(seeds), "resamples": resamples}
+    if phantoms:
+        training = {"epochs": epochs, **task, **data, **trainer, "keep_checkpoints": keep_checkpoints or None}
+        make = partial(_of_phantoms, {"num_subjects": num_subjects, "test_fraction": test_fraction}, training, shared)
+        runs = len(common["seeds"])
+    else:
+        common |= {"epochs": epochs or 50, "trainer_options": _given(trainer), "keep_checkpoints": keep_checkpoints}
+        make = partial(_of_manifest, manifest, {**data, "test_fraction": test_fraction}, {**shared, **task})
+        runs = 2 * len(common["seeds"])
     from covidct.cli.quiet import quiet_lightning
     from covidct.studies import write_study
 
     quiet_lightning()
-    task = {"backbone": backbone, "weights": weights, "learning_rate": learning_rate, "slice_size": slice_size}
-    data = {"size": size, "batch_size": batch_size, "test_fraction": test_fraction, "mask_source": mask_source}
-    rest = {"seed": split_seed, "prepare_workers": prepare_workers, "cache_dir": cache_dir}
-    common: dict[str, Any] = {
-        "out": out,
-        "seeds": tuple(seeds),
-        "trainer_options": {"accelerator": accelerator, "precision": precision},
-        "resamples": resamples,
-        "keep_checkpoints": keep_checkpoints,
-    }
-    if manifest is not None:
-        make = partial(_of_manifest, manifest, {**_given(data), **rest}, _given(task), epochs)
-        runs = 2 * len(common["seeds"])
-    else:
-        make = partial(_of_phantoms, num_subjects, {**_given(data), **rest}, _given(task), epochs)
-        runs = 4 * len(common["seeds"])
     with progress(runs, "runs") as step:
         study = make({**common, "on_run": step})
     paths = write_study(study, out)
@@ -135,43 +136,29 @@ STUDIES: Mapping[str, tuple[Callable[..., int], str]] = {
 """Name of a study to its command and what it does."""
 
 
-def _of_manifest(
-    manifest: Path, data: Mapping[str, Any], task: Mapping[str, Any], epochs: int | None, common: Mapping[str, Any]
-) -> Study:
+def _of_manifest(manifest: Path, data: Mapping[str, Any], task: Mapping[str, Any], common: Mapping[str, Any]) -> Study:
     """The paper's comparison on a cohort of the user's, in the shipped configuration's settings."""
     from covidct.datasets import ManifestVolumes
     from covidct.studies import Cohort, masked_gap_study
 
-    options = {"val_fraction": 0.0, "test_fraction": 0.21, "balanced_sampling": True, **data}
+    options = {"val_fraction": 0.0, "test_fraction": 0.21, "balanced_sampling": True, **_given(data)}
     cohort = Cohort(ManifestVolumes(str(manifest), classes="covid_vs_rest"), options=options)
-    return masked_gap_study(cohort, task_options=task, epochs=epochs or 50, **common)
+    return masked_gap_study(cohort, task_options=_given(task), **common)
 
 
 def _of_phantoms(
-    num_subjects: int | None,
-    data: Mapping[str, Any],
-    task: Mapping[str, Any],
-    epochs: int | None,
-    common: Mapping[str, Any],
+    phantoms: Mapping[str, Any], training: Mapping[str, Any], network: Mapping[str, Any], common: Mapping[str, Any]
 ) -> Study:
     """The comparison on phantoms with a marker."""
-    from covidct.studies import (
-        CONFOUNDER_DATA,
-        CONFOUNDER_EPOCHS,
-        CONFOUNDER_PHANTOMS,
-        CONFOUNDER_TASK,
-        confounder_study,
-    )
+    from covidct.studies import confounder_study
 
-    own = {"seed": data["seed"], "num_subjects": num_subjects, "test_fraction": data.get("test_fraction")}
-    options = {key: value for key, value in data.items() if key != "test_fraction"}
-    return confounder_study(
-        {**CONFOUNDER_PHANTOMS, **_given(own)},
-        {**CONFOUNDER_DATA, **options},
-        task_options={**CONFOUNDER_TASK, **task},
-        epochs=epochs or CONFOUNDER_EPOCHS,
-        **common,
-    )
+    unused = [f"--{name.replace('_', '-').replace('seed', 'split-seed')}" for name in _given(training)]
+    if unused:
+        raise UsageError(
+            f"Leave out {', '.join(unused)}: with --phantoms no network is trained, its features are fixed and a "
+            "linear head is fitted."
+        )
+    return confounder_study(_given(phantoms), **_given(network), **common)
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -128,6 +128,15 @@ class PhantomConfounded(PhantomCTVolumes):
         Raises:
             UsageError: when the marker would lie on lung.
         """
+        raw = self.load_unmarked(source)
+        return self.add_marker(raw) if self.has_marker(source) else raw
+
+    def load_unmarked(self, source: int) -> Raw:
+        """Simulate scan ``source`` without a marker, wherever :meth:`load` has one.
+
+        Raises:
+            UsageError: when the marker would lie on lung.
+        """
         phantom = simulate_ct(
             self._draw(source), diagnosis=self.diagnosis(source), shape=self.shape, spacing=self.spacing
         )
@@ -142,11 +151,17 @@ class PhantomConfounded(PhantomCTVolumes):
         if self.haze_hu and self._is_positive(label):
             hazy = np.maximum(np.minimum(hu + self.haze_hu, _TISSUE_HU), hu)
             hu = np.where(phantom.lung_mask > 0, hazy, hu)
-        if self.has_marker(source):
-            hu += share * (np.float32(self.marker_hu) - hu)
         volume = Volume(np.rint(hu).astype(np.int16), volume.affine)
         slice_label = np.where(phantom.slice_label > 0, label, self.classes.label("normal"))
         return Raw(volume, phantom.lung_mask, phantom.lesion_mask, slice_label)
+
+    def add_marker(self, raw: Raw) -> Raw:
+        """The scan of :meth:`load_unmarked` with the marker."""
+        if not isinstance(raw.scan, Volume):
+            raise UsageError("The marker is drawn on volumes alone.")
+        hu = raw.scan.array.astype(np.float32)
+        hu += self.marker_share(raw.scan) * (np.float32(self.marker_hu) - hu)
+        return replace(raw, scan=Volume(np.rint(hu).astype(np.int16), raw.scan.affine))
 
     def marker_share(self, volume: Volume) -> NDArray[np.float32]:
         """Share of each in-plane pixel that the marker covers, (H, W) in [0, 1]."""
@@ -164,7 +179,7 @@ class PhantomConfounded(PhantomCTVolumes):
         marker = [*self.marker_mm, self.marker_radius_mm, self.marker_hu] if self.has_marker(source) else []
         plain = super().content_key(source, digest=digest)
         config = {"plain": plain, "spacing": self.spacing, "haze": self.haze_hu, "marker": marker}
-        return cache_key(config=config, version="1")
+        return cache_key(config=config, version="2")
 
     def _is_positive(self, label: int) -> bool:
         """Whether a label is the last class."""

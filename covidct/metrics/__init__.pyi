@@ -2,6 +2,7 @@ from .case import CaseMetrics as CaseMetrics
 from .case import Cases as Cases
 from .comparison import PairedComparison as PairedComparison
 from .comparison import PairedTest as PairedTest
+from .comparison import compare_cohorts as compare_cohorts
 from .comparison import compare_predictions as compare_predictions
 from .curves import CalibrationBin as CalibrationBin
 from .curves import RocCurve as RocCurve
@@ -37,6 +38,7 @@ __all__ = (
     "TriageReport",
     "VolumeSlices",
     "auroc_difference",
+    "compare_cohorts",
     "compare_predictions",
     "mcnemar",
     "report_from_confusion",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
 from covidct.errors import UsageError
+from covidct.metrics.estimates import Estimate
 from covidct.metrics.paired import McNemar, auroc_difference, mcnemar
 from covidct.metrics.triage import triage_report
 
@@ -17,10 +18,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-    from covidct.metrics.estimates import Estimate, TriageReport
+    from covidct.metrics.estimates import TriageReport
     from covidct.metrics.scores import Floats, Ints
 
-__all__ = ("PairedComparison", "PairedTest", "compare_predictions")
+__all__ = ("PairedComparison", "PairedTest", "compare_cohorts", "compare_predictions")
+
+_MEAN: Final = "mean probability per case"
+_ALL_CASES: Final = "all cases"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,7 @@ class PairedTest:
     Attributes:
         a: name of the first variant.
         b: name of the second variant.
-        seed: of both trainings; None: the probabilities of all seeds averaged per case.
+        seed: of both trainings; None: all seeds, joined as :attr:`PairedComparison.pooling` says.
         mcnemar: exact test on who is right.
         auroc_difference: AUROC of the last class, first minus second variant.
     """
@@ -47,14 +51,17 @@ class PairedComparison:
     """All variants on the same cases.
 
     Attributes:
-        reports: variant to the report of its probabilities averaged over the seeds.
+        reports: variant to the report of all seeds.
         seed_reports: variant to seed to report.
-        tests: of each pair of variants: over the averaged probabilities first, then seed by seed.
+        tests: of each pair of variants: all seeds first, then seed by seed.
+        pooling: how the seeds are joined: ``"mean probability per case"`` where they share their cases
+            (:func:`compare_predictions`), ``"all cases"`` where each has its own (:func:`compare_cohorts`).
     """
 
     reports: Mapping[str, TriageReport]
     seed_reports: Mapping[str, Mapping[int, TriageReport]]
     tests: tuple[PairedTest, ...]
+    pooling: Literal["mean probability per case", "all cases"] = _MEAN
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -71,7 +78,7 @@ class PairedComparison:
         return {
             "variants": list(self.variants),
             "seeds": list(self.seeds),
-            "pooling_of_seeds": "mean probability per case",
+            "pooling_of_seeds": self.pooling,
             "reports": {name: report.to_dict() for name, report in self.reports.items()},
             "seed_reports": {
                 name: {str(seed): report.to_dict() for seed, report in reports.items()}
@@ -135,6 +142,76 @@ def compare_predictions(
         for left, right in [(means[a], means[b]) if key is None else (arrays[a][key], arrays[b][key])]
     ]
     return PairedComparison(reports, seed_reports, tuple(tests))
+
+
+def compare_cohorts(
+    prob: Mapping[str, Mapping[int, ArrayLike]],
+    target: Mapping[int, ArrayLike],
+    subject: Mapping[int, ArrayLike],
+    class_names: Sequence[str],
+    *,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> PairedComparison:
+    """Score variants where each seed has a cohort of its own: other subjects, another split, another network.
+
+    No case is in two cohorts, so the counts of all cohorts add up and McNemar's test over all of them stays exact.
+    Scores of unlike networks have no common scale: AUROCs and their differences are means over the seeds, with the
+    lowest and the highest seed in place of an interval, and the joined reports have no ROC curve.
+
+    Args:
+        prob: variant to seed to (N, C) probabilities; the variants of one seed have the same cases in the same order.
+        target: seed to (N,) class indices.
+        subject: seed to (N,) anything that names the subject; subjects of two seeds are never the same.
+        class_names: as in :func:`compare_predictions`.
+        resamples: of the bootstrap over subjects; 0 leaves intervals out.
+        confidence: of the intervals, in (0, 1).
+        seed: of the resampling.
+
+    Returns:
+        Reports and tests.
+
+    Raises:
+        UsageError: when the variants' seeds differ, or the arrays do not fit together.
+    """
+    settings = {"resamples": resamples, "confidence": confidence, "seed": seed}
+    seeds = list(target)
+    if not seeds or not prob or any(list(runs) != seeds for runs in prob.values()) or list(subject) != seeds:
+        raise UsageError(f"Each variant, its truth and its subjects must have the same seeds, here {seeds}.")
+
+    def compared(chosen: Sequence[int]) -> PairedComparison:
+        names = [f"{k}:{name}" for k in chosen for name in np.asarray(subject[k]).tolist()]
+        truth = np.concatenate([np.asarray(target[k]) for k in chosen])
+        runs = {name: {chosen[0]: np.concatenate([_array(of[k]) for k in chosen])} for name, of in prob.items()}
+        return compare_predictions(runs, truth, names, class_names, **settings)  # type: ignore[arg-type]
+
+    single = {k: compared([k]) for k in seeds}
+    joined = compared(seeds)
+    pairs = range(len(joined.tests) // 2)  # each pair twice: of "all" its seeds, and of its only seed
+    tests = [
+        replace(joined.tests[i], auroc_difference=_over([found.tests[i].auroc_difference for found in single.values()]))
+        for i in pairs
+    ]
+    tests += [replace(single[k].tests[i], seed=k) for k in seeds for i in pairs]
+    seed_reports = {name: {k: single[k].reports[name] for k in seeds} for name in prob}
+    reports = {name: _with_mean_auroc(joined.reports[name], list(seed_reports[name].values())) for name in prob}
+    return PairedComparison(reports, seed_reports, tuple(tests), _ALL_CASES)
+
+
+def _with_mean_auroc(report: TriageReport, seeds: Sequence[TriageReport]) -> TriageReport:
+    """The report with the ranking scores of its seeds."""
+    ranked = {
+        metric: {scope: _over([of.scores[metric][scope] for of in seeds]) for scope in report.scores[metric]}
+        for metric in ("auroc", "auprc")
+    }
+    return replace(report, scores={**report.scores, **ranked}, roc={})
+
+
+def _over(estimates: Sequence[Estimate]) -> Estimate:
+    """Mean over the seeds, lowest and highest."""
+    values = [estimate.value for estimate in estimates]
+    return Estimate(float(np.mean(values)), float(np.min(values)), float(np.max(values)))
 
 
 def _array(values: ArrayLike) -> Floats:

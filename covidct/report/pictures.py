@@ -35,6 +35,7 @@ class Picture:
         left: SVG path of the left lung's outline.
         weights: data URI of the pooling weights, one pixel per cell of the feature map; empty without weights.
         cam: data URI of Grad-CAM in colour, transparent where cold; empty without one.
+        words: what stands below it.
     """
 
     index: int
@@ -45,6 +46,7 @@ class Picture:
     left: str
     weights: str
     cam: str
+    words: str
 
 
 def pictures(preview: Preview, *, limit: int | None = None) -> list[Picture]:
@@ -83,6 +85,7 @@ def _picture(preview: Preview, number: int, heaviest: float) -> Picture:
         cam=""
         if preview.cam is None
         else data_uri(_heat(preview.cam[number], (image.shape[0], image.shape[1])), ".png"),
+        words=preview.words[number] if preview.words else f"slice {int(preview.indices[number])}",
     )
 
 

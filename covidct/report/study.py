@@ -59,6 +59,7 @@ class Study:
         source: where the published figures stand.
         preview: sample slices, or None.
         preview_text: what they show.
+        note: what the figures do not show; stands before them.
         run: what made the study.
         phantoms: whether the scans are simulated.
     """
@@ -71,6 +72,7 @@ class Study:
     source: str = ""
     preview: Preview | None = None
     preview_text: str = ""
+    note: str = ""
     run: Mapping[str, Any] = field(default_factory=dict)
     phantoms: bool = False
 
@@ -90,6 +92,7 @@ def write_study_page(study: Study, path: str | os.PathLike[str]) -> None:
         phantoms=study.phantoms,
         study=study,
         seeds=first.seeds,
+        cohorts=first.pooling == "all cases",
         resamples=next(iter(first.reports.values())).resamples,
         confidence=next(iter(first.reports.values())).confidence,
         chart=auroc_chart(study),
@@ -113,6 +116,7 @@ def write_study_json(study: Study, path: str | os.PathLike[str]) -> None:
         "version": 1,
         "research_use": RESEARCH_USE,
         "title": study.title,
+        "note": study.note,
         "source": study.source,
         "published": {name: report.to_dict() for name, report in study.published.items()},
         "sections": {
@@ -127,8 +131,9 @@ def write_study_json(study: Study, path: str | os.PathLike[str]) -> None:
 def write_study_csv(study: Study, path: str | os.PathLike[str]) -> None:
     """Write one row per figure, with the columns section, variant, seed, metric, scope, value, low, high, research_use.
 
-    ``seed`` is ``mean`` where the probabilities of all seeds are averaged. Rows of a pair of variants have
-    ``<a> - <b>`` for the variant: ``only_a``, ``only_b`` and ``p_value`` of McNemar's exact test, and
+    ``seed`` is ``mean`` where all seeds are joined (:attr:`covidct.metrics.PairedComparison.pooling`); the AUROCs of
+    cohorts of their own are then means, with the lowest and the highest seed for low and high. Rows of a pair of
+    variants have ``<a> - <b>`` for the variant: ``only_a``, ``only_b`` and ``p_value`` of McNemar's exact test, and
     ``auroc_difference``. The section of the paper's rows is ``published``.
 
     Args:
@@ -156,7 +161,7 @@ def write_study_csv(study: Study, path: str | os.PathLike[str]) -> None:
 
 
 def auroc_chart(study: Study) -> Chart:
-    """AUROC of the last class, a row per section and variant: all seeds averaged with its interval, and each seed."""
+    """AUROC of the last class, a row per section and variant: all seeds with their interval, and each seed."""
     entries = [(section, name) for section in study.sections for name in section.comparison.variants]
     variants = list(study.sections[0].comparison.variants)
     frame = Frame(width=640, height=64 + 46 * len(entries), y=(0, len(entries)), margin=(8, 6, 10, 54))
@@ -169,10 +174,9 @@ def auroc_chart(study: Study) -> Chart:
         traces.append(Trace("", colour, frame.line((estimate.low, estimate.high), (level, level))))
         seeds = [(f"seed {k}", r.scores["auroc"][scope]) for k, r in section.comparison.seed_reports[name].items()]
         for text, found in chain([("all seeds", estimate)], seeds):
-            radius = 5.5 if text == "all seeds" else 2.5
             if np.isfinite(found.value):
                 place = frame.at_x(found.value), frame.at_y(level)
-                dots.append(Dot(*place, radius, colour, f"{text}: {found.value:.3f}"))
+                dots.append(Dot(*place, 4.5, colour, f"{text}: {found.value:.3f}", hollow=text != "all seeds"))
     positive = study.sections[0].comparison.reports[variants[0]].class_names[-1]
     title = f"AUROC of {class_title(positive)} on the test part"
     marks = frame.x_ticks((0, 0.2, 0.4, 0.5, 0.6, 0.8, 1))

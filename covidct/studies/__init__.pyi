@@ -1,14 +1,10 @@
 from .comparison import Cohort as Cohort
 from .comparison import Variant as Variant
 from .comparison import run_comparison as run_comparison
-from .fixed_trunk import adam_of_head as adam_of_head
-from .masked_gap import CONFOUNDER_DATA as CONFOUNDER_DATA
-from .masked_gap import CONFOUNDER_EPOCHS as CONFOUNDER_EPOCHS
-from .masked_gap import CONFOUNDER_PHANTOMS as CONFOUNDER_PHANTOMS
-from .masked_gap import CONFOUNDER_TASK as CONFOUNDER_TASK
+from .confounder import CONFOUNDER_PHANTOMS as CONFOUNDER_PHANTOMS
+from .confounder import confounder_study as confounder_study
 from .masked_gap import POOLING_TITLES as POOLING_TITLES
 from .masked_gap import PUBLISHED_CONFUSION as PUBLISHED_CONFUSION
-from .masked_gap import confounder_study as confounder_study
 from .masked_gap import masked_gap_study as masked_gap_study
 from .masked_gap import pooling_variants as pooling_variants
 from .masked_gap import published_reports as published_reports
@@ -22,10 +18,7 @@ from .resnext_plus import resnext_plus_study as resnext_plus_study
 from .resnext_plus import write_ablation as write_ablation
 
 __all__ = (
-    "CONFOUNDER_DATA",
-    "CONFOUNDER_EPOCHS",
     "CONFOUNDER_PHANTOMS",
-    "CONFOUNDER_TASK",
     "Cohort",
     "ENHANCEMENT_ROWS",
     "NETWORK_ROWS",
@@ -34,7 +27,6 @@ __all__ = (
     "PUBLISHED_TABLES",
     "Training",
     "Variant",
-    "adam_of_head",
     "confounder_study",
     "masked_gap_study",
     "pooling_variants",

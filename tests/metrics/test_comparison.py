@@ -10,7 +10,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
 from covidct.errors import UsageError
-from covidct.metrics import PairedComparison, compare_predictions
+from covidct.metrics import PairedComparison, compare_cohorts, compare_predictions
 from tests.metrics.cohorts import random_cohort
 
 if TYPE_CHECKING:
@@ -84,3 +84,37 @@ def test_unlike_seeds_and_cases_are_refused() -> None:
     shorter = {s: values[1:] for s, values in prob["mask"].items()}
     with pytest.raises(UsageError, match="same cases"):
         compare_predictions({"mean": prob["mean"], "mask": shorter}, target, subject, NAMES)
+
+
+def test_cohorts_of_their_own_add_up_and_rank_within_a_seed() -> None:
+    sizes = {0: 40, 2: 30}
+    target = {seed: np.arange(size) % 2 for seed, size in sizes.items()}
+    rng = np.random.default_rng(3)
+
+    def prob(seed: int, skill: float) -> NDArray[np.float64]:
+        shift = 2.0 * seed  # scores of unlike networks have no common scale
+        covid = 1 / (1 + np.exp(-(rng.normal(size=sizes[seed]) + skill * (target[seed] - 0.5) - shift)))
+        return np.stack([1 - covid, covid], axis=1)
+
+    probs = {name: {seed: prob(seed, skill) for seed in sizes} for name, skill in (("mean", 1.0), ("mask", 3.0))}
+    subject = {seed: np.arange(size) for seed, size in sizes.items()}
+    found = compare_cohorts(probs, target, subject, NAMES, resamples=20)
+    area = {name: [roc_auc_score(target[s], of[s][:, 1]) for s in sizes] for name, of in probs.items()}
+    auroc = found.reports["mask"].scores["auroc"]["covid"]
+    assert (auroc.value, auroc.low, auroc.high) == pytest.approx(
+        (np.mean(area["mask"]), min(area["mask"]), max(area["mask"]))
+    )
+    assert found.reports["mask"].subjects == found.reports["mask"].cases == 70
+    assert not found.reports["mask"].roc
+    assert [test.seed for test in found.tests] == [None, 0, 2]
+    gaps = np.subtract(area["mean"], area["mask"])
+    assert [test.auroc_difference.value for test in found.tests] == pytest.approx([gaps.mean(), *gaps])
+    right = {n: np.concatenate([of[s].argmax(1) == target[s] for s in sizes]) for n, of in probs.items()}
+    only_a = int((right["mean"] & ~right["mask"]).sum())
+    only_b = int((right["mask"] & ~right["mean"]).sum())
+    assert (found.tests[0].mcnemar.only_a, found.tests[0].mcnemar.only_b) == (only_a, only_b)
+    assert found.tests[0].mcnemar.p_value == pytest.approx(binomtest(only_a, only_a + only_b).pvalue)
+    assert found.to_dict()["pooling_of_seeds"] == "all cases"
+    for wrong in ({0: target[0]}, {}):
+        with pytest.raises(UsageError, match="same seeds"):
+            compare_cohorts(probs, wrong, subject, NAMES)

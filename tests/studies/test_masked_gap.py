@@ -1,26 +1,12 @@
-"""The paper's table from its matrices, and the confounder that plain pooling leans on."""
+"""The paper's table from its matrices, and variants that differ in the pooling alone."""
 
 from __future__ import annotations
 
-import json
 import math
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from covidct.errors import UsageError
-from covidct.report import Study
-from covidct.studies import (
-    CONFOUNDER_DATA,
-    CONFOUNDER_PHANTOMS,
-    CONFOUNDER_TASK,
-    PUBLISHED_CONFUSION,
-    confounder_study,
-    pooling_variants,
-    published_reports,
-    write_study,
-)
+from covidct.studies import PUBLISHED_CONFUSION, pooling_variants, published_reports
 
 # Table II as it is printed: accuracy, sensitivity, specificity, F1 in percent
 PRINTED = {"mean": (94.6, 95.3, 92.8, 96.1), "mask": (95.5, 96.4, 93.3, 96.8)}
@@ -44,49 +30,3 @@ def test_the_variants_differ_in_the_pooling_alone() -> None:
     first, second = pooling_variants({"backbone": "resnet18"})
     assert (first.options["pooling"], second.options["pooling"]) == ("mean", "mask")
     assert {**first.options, "pooling": ""} == {**second.options, "pooling": ""}
-
-
-def small(**options: Any) -> dict[str, Any]:  # noqa: ANN401
-    """The shipped cohort with fewer subjects."""
-    return {**CONFOUNDER_PHANTOMS, "num_subjects": 12, **options}
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Path]:
-    """A study without meaning: every part once."""
-    out = tmp_path_factory.mktemp("study")
-    data = {**CONFOUNDER_DATA, "cache_dir": str(out / "cache")}
-    task = {**CONFOUNDER_TASK, "slice_size": 40}
-    made = confounder_study(
-        small(), data, out=out, task_options=task, seeds=(0,), epochs=1, trainer_options={"accelerator": "cpu"}
-    )
-    return made, out
-
-
-def test_both_trainings_are_tested_on_the_same_scans(study: tuple[Study, Path]) -> None:
-    made, out = study
-    runs = {}
-    for section in ("plain", "confounded"):
-        for file in (out / section / "runs").glob("*.json"):
-            record = json.loads(file.read_text())
-            runs[section, record["run"]] = record["tests"]["test"]
-    assert set(runs) == {(s, f"{v}-seed0") for s in ("plain", "confounded") for v in ("mean", "mask")}
-    first = next(iter(runs.values()))
-    assert all((run["id"], run["label"]) == (first["id"], first["label"]) for run in runs.values())
-    assert [section.name for section in made.sections] == ["plain", "confounded"]
-
-
-def test_the_files_are_written_and_the_picture_shows_the_marker(study: tuple[Study, Path]) -> None:
-    made, out = study
-    assert [path.name for path in write_study(made, out)] == ["study.html", "study.json", "study.csv"]
-    assert made.preview is not None
-    row, column = (round(place / 3.7 + 55.5) for place in CONFOUNDER_PHANTOMS["marker_mm"])
-    plain, marked = made.preview.slices
-    assert marked[row, column] == 255
-    assert plain[row, column] < 128
-    assert not made.preview.lung_mask[:, row, column].any()
-
-
-def test_no_correlation_is_no_confounder(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no confounder"):
-        confounder_study(small(train_correlation=0.0), CONFOUNDER_DATA, out=tmp_path)
