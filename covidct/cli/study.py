@@ -108,7 +108,7 @@ def masked_gap(
     data |= {"prepare_workers": prepare_workers, "cache_dir": cache_dir}
     trainer = {"accelerator": accelerator, "precision": precision}
     common: dict[str, Any] = {"out": out, "seeds": tuple(seeds), "resamples": resamples}
-    if phantoms:
+    if manifest is None:
         training = {"epochs": epochs, **task, **data, **trainer, "keep_checkpoints": keep_checkpoints or None}
         make = partial(_of_phantoms, {"num_subjects": num_subjects, "test_fraction": test_fraction}, training, shared)
         runs = len(common["seeds"])

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
     from torch import Tensor
 
     from covidct.datasets.base import Raw
@@ -145,7 +145,7 @@ def pooled_features(
     """
     rows: dict[Literal["mean", "mask"], list[Tensor]] = {"mean": [], "mask": []}
     with torch.inference_mode():
-        for image, mask in zip(images.split(_CHUNK), masks.split(_CHUNK), strict=True):
+        for image, mask in zip(torch.split(images, _CHUNK), torch.split(masks, _CHUNK), strict=True):
             maps = net.feature_maps(image)
             weights = mask_weights(mask, (maps.shape[-2], maps.shape[-1]), net.sigma)
             rows["mean"].append(maps.mean((-2, -1)))
@@ -282,7 +282,7 @@ def _study(
 def _compared(found: Mapping[int, Mapping[str, TestPredictions]], training: str, resamples: int) -> PairedComparison:
     """Both poolings after one of the trainings."""
     first = {seed: runs[f"{training}-{_POOLINGS[0]}"] for seed, runs in found.items()}
-    prob = {
+    prob: dict[str, dict[int, ArrayLike]] = {
         pooling: {seed: np.array(runs[f"{training}-{pooling}"].prob) for seed, runs in found.items()}
         for pooling in _POOLINGS
     }
