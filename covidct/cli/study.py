@@ -139,10 +139,10 @@ STUDIES: Mapping[str, tuple[Callable[..., int], str]] = {
 def _of_manifest(manifest: Path, data: Mapping[str, Any], task: Mapping[str, Any], common: Mapping[str, Any]) -> Study:
     """The paper's comparison on a cohort of the user's, in the shipped configuration's settings."""
     from covidct.datasets import ManifestVolumes
-    from covidct.studies import Cohort, masked_gap_study
+    from covidct.studies import StudyData, masked_gap_study
 
     options = {"val_fraction": 0.0, "test_fraction": 0.21, "balanced_sampling": True, **_given(data)}
-    cohort = Cohort(ManifestVolumes(str(manifest), classes="covid_vs_rest"), options=options)
+    cohort = StudyData(ManifestVolumes(str(manifest), classes="covid_vs_rest"), options=options)
     return masked_gap_study(cohort, task_options=_given(task), **common)
 
 

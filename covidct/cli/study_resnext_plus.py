@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from covidct.report import Ablation
-    from covidct.studies import Cohort
+    from covidct.studies import StudyData
 
 __all__ = ("resnext_plus",)
 
@@ -154,22 +154,22 @@ def resnext_plus(
     return 0
 
 
-def _of_manifest(manifest: Path, options: Mapping[str, Any]) -> Cohort:
+def _of_manifest(manifest: Path, options: Mapping[str, Any]) -> StudyData:
     """A cohort of the user's, COVID-19 against the rest, with the document's augmentation of all classes."""
     from covidct.datasets import ManifestVolumes
-    from covidct.studies import Cohort
+    from covidct.studies import StudyData
     from covidct.transforms import resnext_plus_augment
 
     dataset = ManifestVolumes(str(manifest), classes="covid_vs_rest")
-    return Cohort(dataset, options={**_DATA, **_MANIFEST, "train_transform": resnext_plus_augment(), **options})
+    return StudyData(dataset, options={**_DATA, **_MANIFEST, "train_transform": resnext_plus_augment(), **options})
 
 
-def _of_phantoms(num_subjects: int | None, options: Mapping[str, Any]) -> Cohort:
+def _of_phantoms(num_subjects: int | None, options: Mapping[str, Any]) -> StudyData:
     """Simulated scans, COVID-19 against the rest, mirrored at random in training."""
     from monai.transforms import RandFlipd
 
     from covidct.datasets import PhantomCTVolumes
-    from covidct.studies import Cohort
+    from covidct.studies import StudyData
     from covidct.transforms import Augment
 
     dataset = PhantomCTVolumes(
@@ -179,7 +179,7 @@ def _of_phantoms(num_subjects: int | None, options: Mapping[str, Any]) -> Cohort
         seed=options["seed"],
     )
     flip = Augment(RandFlipd(("image", "lung_mask"), prob=0.5, spatial_axis=2))
-    return Cohort(dataset, options={**_DATA, **_PHANTOMS, "train_transform": flip, **options})
+    return StudyData(dataset, options={**_DATA, **_PHANTOMS, "train_transform": flip, **options})
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:

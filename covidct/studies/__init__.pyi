@@ -1,4 +1,4 @@
-from .comparison import Cohort as Cohort
+from .comparison import StudyData as StudyData
 from .comparison import Variant as Variant
 from .comparison import run_comparison as run_comparison
 from .confounder import CONFOUNDER_PHANTOMS as CONFOUNDER_PHANTOMS
@@ -19,12 +19,12 @@ from .resnext_plus import write_ablation as write_ablation
 
 __all__ = (
     "CONFOUNDER_PHANTOMS",
-    "Cohort",
     "ENHANCEMENT_ROWS",
     "NETWORK_ROWS",
     "POOLING_TITLES",
     "PUBLISHED_CONFUSION",
     "PUBLISHED_TABLES",
+    "StudyData",
     "Training",
     "Variant",
     "confounder_study",

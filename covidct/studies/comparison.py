@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from covidct.datasets import BaseDataset
     from covidct.tasks.classification import ClassificationTask
 
-__all__ = ("Cohort", "Variant", "compare_runs", "run_comparison", "run_variants")
+__all__ = ("StudyData", "Variant", "compare_runs", "run_comparison", "run_variants")
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Cohort:
+class StudyData:
     """A data set and how it is prepared and split.
 
     Attributes:
@@ -69,15 +69,15 @@ class Variant:
     options: Mapping[str, Any] = field(default_factory=dict)
     data_options: Mapping[str, Any] = field(default_factory=dict)
     test_options: Mapping[str, Any] = field(default_factory=dict)
-    train: Cohort | None = None
+    train: StudyData | None = None
 
 
 def run_comparison(
     variants: Sequence[Variant],
     *,
-    train: Cohort,
+    train: StudyData,
     out: Path,
-    tests: Mapping[str, Cohort] | None = None,
+    tests: Mapping[str, StudyData] | None = None,
     seeds: Sequence[int] = (0, 1, 2),
     epochs: int = 50,
     trainer_options: Mapping[str, Any] | None = None,
@@ -129,9 +129,9 @@ def run_comparison(
 def run_variants(
     variants: Sequence[Variant],
     *,
-    train: Cohort,
+    train: StudyData,
     out: Path,
-    tests: Mapping[str, Cohort] | None = None,
+    tests: Mapping[str, StudyData] | None = None,
     seeds: Sequence[int] = (0, 1, 2),
     epochs: int = 50,
     trainer_options: Mapping[str, Any] | None = None,

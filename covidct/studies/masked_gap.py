@@ -13,7 +13,7 @@ import covidct
 from covidct.labels import BINARY_CLASSES
 from covidct.metrics import report_from_confusion
 from covidct.report import Study, StudySection, write_study_csv, write_study_json, write_study_page
-from covidct.studies.comparison import Cohort, Variant, run_comparison
+from covidct.studies.comparison import StudyData, Variant, run_comparison
 from covidct.tasks import MaskedGAPResNetTask
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def pooling_variants(options: Mapping[str, Any] | None = None) -> tuple[Variant,
 
 
 def masked_gap_study(
-    train: Cohort,
+    train: StudyData,
     *,
     out: Path,
     task_options: Mapping[str, Any] | None = None,

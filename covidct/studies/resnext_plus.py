@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import covidct
 from covidct.errors import UsageError
 from covidct.report import Ablation, AblationSection, write_ablation_csv, write_ablation_json, write_ablation_page
-from covidct.studies.comparison import Cohort, Variant, compare_runs, run_variants
+from covidct.studies.comparison import StudyData, Variant, compare_runs, run_variants
 from covidct.studies.published_resnext_plus import PUBLISHED_TABLES, SOURCE, VOLUMES
 from covidct.studies.slice_scores import slice_labels, with_slice_scores
 from covidct.tasks import ResNeXtPlusTask
@@ -107,7 +107,7 @@ def plan_trainings(rows: Sequence[str], regions: Sequence[Region]) -> tuple[Trai
 
 
 def resnext_plus_study(
-    train: Cohort,
+    train: StudyData,
     *,
     out: Path,
     rows: Sequence[str] = (*NETWORK_ROWS, *ENHANCEMENT_ROWS),
@@ -203,7 +203,7 @@ def write_ablation(study: Ablation, out: Path) -> tuple[Path, ...]:
     return paths
 
 
-def _check(train: Cohort) -> None:
+def _check(train: StudyData) -> None:
     """Refuse cohorts that the study cannot vary or score."""
     own = sorted({"enhancement", "masking"} & set(train.options))
     if own:
@@ -235,7 +235,7 @@ def _compared(
     )
 
 
-def _prepared(cohort: Cohort, enhancement: str, region: Region) -> Cohort:
+def _prepared(cohort: StudyData, enhancement: str, region: Region) -> StudyData:
     """The cohort, enhanced and masked."""
     return replace(cohort, options={**cohort.options, "enhancement": enhancement, "masking": region})
 

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from covidct.metrics import PairedComparison, SliceReport, TriageReport
-    from covidct.studies.comparison import Cohort
+    from covidct.studies.comparison import StudyData
     from covidct.studies.runs import TestPredictions
 
 __all__ = ("slice_labels", "with_slice_scores")
 
 
-def slice_labels(cohort: Cohort) -> dict[str, NDArray[np.int64]]:
+def slice_labels(cohort: StudyData) -> dict[str, NDArray[np.int64]]:
     """Labels of the slices of a cohort's test part: id of the scan to (D,) classes, -1 unknown.
 
     Args:

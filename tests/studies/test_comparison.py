@@ -15,7 +15,7 @@ from scipy.stats import binomtest
 from covidct.datasets import PhantomCTVolumes
 from covidct.errors import ManifestError, UsageError
 from covidct.metrics import PairedComparison
-from covidct.studies import Cohort, Variant, run_comparison
+from covidct.studies import StudyData, Variant, run_comparison
 from covidct.tasks import MaskedGAPResNetTask, load_task
 
 TASK = {"backbone": "resnet18", "slice_size": None, "learning_rate": 1e-3}
@@ -27,7 +27,7 @@ def variants(*names: str, **options: Any) -> list[Variant]:  # noqa: ANN401
 
 
 @pytest.fixture(scope="module")
-def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> StudyData:
     """Nine phantoms, six to train on."""
     options = {
         "size": None,
@@ -37,11 +37,11 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
         "test_fraction": 0.34,
         "cache_dir": str(tmp_path_factory.mktemp("cache")),
     }
-    return Cohort(PhantomCTVolumes(9, shape=(8, 40, 40), classes="covid_vs_rest"), options=options)
+    return StudyData(PhantomCTVolumes(9, shape=(8, 40, 40), classes="covid_vs_rest"), options=options)
 
 
 @pytest.fixture(scope="module")
-def done(cohort: Cohort, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, PairedComparison, list[str]]:
+def done(cohort: StudyData, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, PairedComparison, list[str]]:
     """A finished study of two variants and two seeds."""
     out, runs = tmp_path_factory.mktemp("study"), list[str]()
     found = run_comparison(
@@ -84,7 +84,7 @@ def test_figures_follow_from_the_kept_predictions(done: tuple[Path, PairedCompar
     assert test.p_value == pytest.approx(binomtest(a, a + b).pvalue if a + b else 1.0)
 
 
-def test_no_subject_is_trained_and_tested_on(cohort: Cohort, done: tuple[Path, PairedComparison, list[str]]) -> None:
+def test_no_subject_is_trained_and_tested_on(cohort: StudyData, done: tuple[Path, PairedComparison, list[str]]) -> None:
     data = cohort.build()
     data.prepare_data()
     data.setup("test")
@@ -96,7 +96,7 @@ def test_no_subject_is_trained_and_tested_on(cohort: Cohort, done: tuple[Path, P
 
 
 def test_predictions_are_those_of_the_kept_checkpoint(
-    cohort: Cohort, done: tuple[Path, PairedComparison, list[str]]
+    cohort: StudyData, done: tuple[Path, PairedComparison, list[str]]
 ) -> None:
     (checkpoint,) = (done[0] / "runs").glob("mask-seed1-*.ckpt")
     task = load_task(checkpoint)
@@ -109,7 +109,7 @@ def test_predictions_are_those_of_the_kept_checkpoint(
 
 
 def test_a_second_start_computes_only_what_is_new(
-    cohort: Cohort, done: tuple[Path, PairedComparison, list[str]], monkeypatch: pytest.MonkeyPatch
+    cohort: StudyData, done: tuple[Path, PairedComparison, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, found, _ = done
     before = {file: file.stat().st_mtime_ns for file in (out / "runs").iterdir()}
@@ -138,7 +138,7 @@ def test_a_second_start_computes_only_what_is_new(
 
 
 def test_a_seed_gives_the_same_run_and_leaves_the_random_state_alone(
-    cohort: Cohort, done: tuple[Path, PairedComparison, list[str]], tmp_path: Path
+    cohort: StudyData, done: tuple[Path, PairedComparison, list[str]], tmp_path: Path
 ) -> None:
     state = torch.random.get_rng_state()
     run_comparison(variants("mask"), train=cohort, out=tmp_path, seeds=(1,), epochs=1, trainer_options=TRAINER)
@@ -148,7 +148,7 @@ def test_a_seed_gives_the_same_run_and_leaves_the_random_state_alone(
 
 
 @pytest.mark.slow
-def test_variants_may_differ_in_their_data_and_be_tested_on_another(cohort: Cohort, tmp_path: Path) -> None:
+def test_variants_may_differ_in_their_data_and_be_tested_on_another(cohort: StudyData, tmp_path: Path) -> None:
     (first,) = variants("mask")
     ways = [
         replace(first, name="whole"),
@@ -176,7 +176,7 @@ def test_variants_may_differ_in_their_data_and_be_tested_on_another(cohort: Coho
     assert records["whole-seed0"]["tests"]["low"]["prob"] != prob["whole-seed0"]
 
 
-def test_what_cannot_be_compared_is_refused(cohort: Cohort, tmp_path: Path) -> None:
+def test_what_cannot_be_compared_is_refused(cohort: StudyData, tmp_path: Path) -> None:
     def run(ways: list[Variant], seeds: tuple[int, ...] = (0,), **options: Any) -> None:  # noqa: ANN401
         run_comparison(
             ways, train=cohort, out=tmp_path, seeds=seeds, trainer_options=TRAINER, **{"epochs": 1, **options}

@@ -21,7 +21,7 @@ from covidct.studies import (
     ENHANCEMENT_ROWS,
     NETWORK_ROWS,
     PUBLISHED_TABLES,
-    Cohort,
+    StudyData,
     plan_trainings,
     resnext_plus_study,
     write_ablation,
@@ -140,10 +140,10 @@ def vars_of(run: TestPredictions) -> dict[str, Any]:
     return {name: getattr(run, name) for name in ("class_names", "id", "label", "group", "prob", "attention")}
 
 
-def phantoms(cache: Path, **changes: Any) -> Cohort:  # noqa: ANN401
+def phantoms(cache: Path, **changes: Any) -> StudyData:  # noqa: ANN401
     classes = {"normal": "normal", "cap": "pneumonia", "covid": "pneumonia"}
     options = {"size": 32, "grid": "slices", "mask_source": "file", "val_fraction": 0.0, "test_fraction": 0.34}
-    return Cohort(
+    return StudyData(
         PhantomCTVolumes(9, shape=(12, 32, 32), classes=classes),
         options={**options, "augment": False, "max_slices": 8, "cache_dir": str(cache), **changes},
     )
@@ -164,7 +164,7 @@ def test_slice_labels_are_those_of_the_test_part(tmp_path: Path) -> None:
 def test_cohorts_that_do_not_suit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="sets enhancement itself"):
         resnext_plus_study(phantoms(tmp_path, enhancement="tone"), out=tmp_path)
-    three = Cohort(PhantomCTVolumes(6), options={"grid": "slices"})
+    three = StudyData(PhantomCTVolumes(6), options={"grid": "slices"})
     with pytest.raises(UsageError, match="two classes"):
         resnext_plus_study(three, out=tmp_path)
 
