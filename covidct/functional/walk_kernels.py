@@ -48,17 +48,21 @@ def _mix(x: Any) -> Any:
 
 
 @partial(_jit, inline="always")
-def _steps(planes: Any, place: Any, bits: Any, count: Any, offsets: Any, here: Any, sums: Any) -> Any:
-    """``count`` steps of a walk; with a constant count the compiler unrolls them, a third faster."""
-    away, variation, total, before = sums
+def _step(planes: Any, walk: Any, bits: Any, k: Any, offsets: Any, here: Any) -> Any:
+    """Step ``k`` of a walk, whose state is its place, its sums and the gradient strength there."""
+    place, away, variation, total, before = walk
+    place = np.uint64(place + offsets[np.uint32(bits >> np.uint32(3 * k)) & _NEIGHBOUR])
+    value, strength = planes[place].real, planes[place].imag
+    return place, away + abs(value - here), variation + abs(strength - before), total + value, strength
+
+
+@partial(_jit, inline="always")
+def _steps(planes: Any, one: Any, two: Any, bits: Any, others: Any, count: Any, offsets: Any, here: Any) -> Any:
+    """``count`` steps of two walks, so that the processor can do both at once; a constant count is unrolled."""
     for k in range(count):
-        place = np.uint64(place + offsets[np.uint32(bits >> np.uint32(3 * k)) & _NEIGHBOUR])
-        value, strength = planes[place].real, planes[place].imag
-        away += abs(value - here)
-        variation += abs(strength - before)
-        total += value
-        before = strength
-    return place, (away, variation, total, before)
+        one = _step(planes, one, bits, k, offsets, here)
+        two = _step(planes, two, others, k, offsets, here)
+    return one, two
 
 
 @_jit
@@ -94,17 +98,20 @@ def walk_rows(
             here, edge = planes[start].real, planes[start].imag
             key = _mix(np.uint32(seed ^ _mix(np.uint32(row * width + column))))
             weights, weighted = zero, zero
-            for walk in range(walks):
-                state = _mix(np.uint32(key + np.uint32(walk) * _GOLDEN))
-                place, sums = start, (zero, zero, here, edge)
+            begin = (start, zero, zero, here, edge)
+            for walk in range(0, walks, 2):
+                one = two = begin
+                first = _mix(np.uint32(key + np.uint32(walk) * _GOLDEN))
+                second = _mix(np.uint32(key + np.uint32(walk + 1) * _GOLDEN))
                 for block in range(full):
-                    bits = _mix(np.uint32(state + np.uint32(block)))
-                    place, sums = _steps(planes, place, bits, _STEPS_PER_HASH, offsets, here, sums)
-                bits = _mix(np.uint32(state + np.uint32(full)))
-                place, sums = _steps(planes, place, bits, rest, offsets, here, sums)
-                weight = np.exp(-sums[0] * rates[0] - sums[1] * rates[1])
-                weights += weight
-                weighted += weight * sums[2] / np.float32(steps + 1)
+                    bits, others = _mix(np.uint32(first + np.uint32(block))), _mix(np.uint32(second + np.uint32(block)))
+                    one, two = _steps(planes, one, two, bits, others, _STEPS_PER_HASH, offsets, here)
+                bits, others = _mix(np.uint32(first + np.uint32(full))), _mix(np.uint32(second + np.uint32(full)))
+                one, two = _steps(planes, one, two, bits, others, rest, offsets, here)
+                weight = np.exp(-one[1] * rates[0] - one[2] * rates[1])
+                other = np.exp(-two[1] * rates[0] - two[2] * rates[1]) if walk + 1 < walks else zero
+                weights += weight + other
+                weighted += (weight * one[3] + other * two[3]) / np.float32(steps + 1)
             out[row, column] = weighted / weights if weights > 0 else here  # no walk counts: all weights are too small
 
 
