@@ -9,12 +9,16 @@ from scipy.stats import beta
 
 from covidct import RESEARCH_USE
 from covidct.report.pages import write_page
+from covidct.report.pictures import data_uri
 from covidct.report.tables import write_csv, write_json
 from covidct.report.words import facts, metric_title
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from covidct.metrics import Estimate, PairedComparison, TriageReport
 
@@ -71,6 +75,7 @@ class Ablation:
         positives: volumes of the paper's test part that are positive; 0 where unknown.
         run: what made the study.
         phantoms: whether the scans are simulated.
+        slices: row to one and the same test slice, (H, W) uint8, as that row's network sees it; not in the JSON.
     """
 
     title: str
@@ -81,6 +86,7 @@ class Ablation:
     positives: int = 0
     run: Mapping[str, Any] = field(default_factory=dict)
     phantoms: bool = False
+    slices: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +125,7 @@ def write_ablation_page(study: Ablation, path: str | os.PathLike[str]) -> None:
         study=study,
         report=report,
         seeds=first.seeds,
+        slices=[(study.titles.get(row, row), data_uri(slice_)) for row, slice_ in study.slices.items()],
         sections=[(section, _columns(section), _levels(section, study.titles)) for section in study.sections],
         # Clopper-Pearson: all of n right leaves a sensitivity of at least the 2.5 % quantile of Beta(n, 1)
         least=float(beta.ppf(0.025, study.positives, 1)) if study.positives else None,

@@ -183,6 +183,7 @@ def resnext_plus_study(
             "epochs": epochs,
         },
         phantoms=type(train.dataset).__name__.startswith("Phantom"),
+        slices=_example_slices(train, [row for row in ENHANCEMENT_ROWS if row in rows], regions[0]),
     )
 
 
@@ -211,6 +212,21 @@ def _check(train: StudyData) -> None:
     names = train.dataset.class_names
     if len(names) != 2:
         raise UsageError(f"The study needs two classes, the cohort has {', '.join(names)}: merge them by classes=.")
+
+
+def _example_slices(train: StudyData, rows: Sequence[str], region: Region) -> dict[str, NDArray[np.uint8]]:
+    """The slice of most lung (else the middle one) of the first test scan, under each enhancement."""
+    found = {}
+    for row in rows:
+        module = _prepared(train, row, region).build()
+        module.prepare_data()  # in the cache by now
+        module.setup("test")
+        batch = next(iter(module.test_dataloader()))
+        image = batch["image"][0, 0]
+        area = batch["lung_mask"][0, 0].count_nonzero((1, 2)) if "lung_mask" in batch else None
+        index = len(image) // 2 if area is None else int(area.argmax())
+        found[row] = (image[index] * 255).round().byte().numpy()
+    return found
 
 
 def _compared(

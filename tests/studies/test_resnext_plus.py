@@ -15,6 +15,7 @@ from sklearn.metrics import accuracy_score, recall_score, roc_auc_score
 from covidct.__main__ import main
 from covidct.datasets import PhantomCTVolumes
 from covidct.errors import UsageError
+from covidct.functional import tone_map
 from covidct.labels import BINARY_CLASSES
 from covidct.metrics import compare_predictions, report_from_confusion
 from covidct.studies import (
@@ -33,6 +34,8 @@ from tests.report.page import Page
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from covidct.report import Ablation
 
 
 def test_each_network_is_trained_once() -> None:
@@ -180,6 +183,8 @@ def test_command_refuses(arguments: list[str], words: str, tmp_path: Path, capsy
 
 @pytest.mark.slow
 def test_study_from_training_to_page(tmp_path: Path) -> None:
+    studies: list[Ablation] = []
+
     def run() -> list[str]:
         done: list[str] = []
         study = resnext_plus_study(
@@ -195,6 +200,7 @@ def test_study_from_training_to_page(tmp_path: Path) -> None:
             on_run=done.append,
         )
         write_ablation(study, tmp_path)
+        studies.append(study)
         return done
 
     assert run() == ["proposed-none-original-seed0", "proposed-tone-original-seed0", "N-SLA-none-original-seed0"]
@@ -210,6 +216,9 @@ def test_study_from_training_to_page(tmp_path: Path) -> None:
     assert "no slice attention, so no slice scores" in page.text
     assert "simulated test objects" in page.text
     assert "as low as 0.40" in page.text  # Clopper-Pearson of 4 of 4
+    plain, toned = (studies[0].slices[row] / 255 for row in ("none", "tone"))
+    assert (tmp_path / "study.html").read_text().count("data:image/png") >= 2
+    np.testing.assert_allclose(toned, tone_map(plain), atol=0.02)  # both are rounded to 8 bits
     with (tmp_path / "study.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     cell = {(r["section"], r["row"], r["seed"], r["level"], r["metric"], r["scope"]): r["value"] for r in rows}
