@@ -125,7 +125,7 @@ def write_ablation_page(study: Ablation, path: str | os.PathLike[str]) -> None:
         study=study,
         report=report,
         seeds=first.seeds,
-        slices=[(study.titles.get(row, row), data_uri(slice_)) for row, slice_ in study.slices.items()],
+        slices=[(study.titles.get(row, row), *one.shape, data_uri(one)) for row, one in study.slices.items()],
         sections=[(section, _columns(section), _levels(section, study.titles)) for section in study.sections],
         # Clopper-Pearson: all of n right leaves a sensitivity of at least the 2.5 % quantile of Beta(n, 1)
         least=float(beta.ppf(0.025, study.positives, 1)) if study.positives else None,
