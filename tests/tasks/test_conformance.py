@@ -293,9 +293,12 @@ def frozen(task: BaseTask) -> BaseTask:
 @pytest.mark.ddp
 @pytest.mark.slow
 def test_two_processes_train_like_one(
-    make: Make, case: Case, trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
+    make: Make, case: Case, trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    threads = torch.get_num_threads()
+    request.addfinalizer(lambda: torch.set_num_threads(threads))
+    torch.set_num_threads(1)  # as in the two processes: the order of sums, so their rounding, depends on it
     sgd = partial(torch.optim.SGD, lr=0.1)  # Adam's first steps are all of one length, whatever the gradient
     start = make().state_dict()
     weights = []
