@@ -306,8 +306,11 @@ def test_two_processes_train_like_one(
         run.fit(task, datamodule=case.data(4, batch_size=2 // devices))
         weights.append(task.state_dict())
         assert any(not tensor.equal(start[key]) for key, tensor in weights[-1].items())
-    # rounding alone may differ: sums run in another order, and on another number of threads
-    torch.testing.assert_close(weights[1], weights[0], rtol=0, atol=1e-5)
+    one, two = (
+        torch.cat([w[key].double().flatten() - start[key].double().flatten() for key in start]) for w in weights
+    )
+    # rounding alone may differ (sums run in another order, on other numbers of threads): a thousandth of the way
+    assert float((one - two).norm()) < 1e-3 * float(one.norm())
 
 
 @pytest.mark.ddp
