@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from covidct.preprocessing import Preprocessing
 from covidct.sample import Batch, Sample, collate, stable_hash
@@ -56,8 +56,8 @@ class TinyLungsDataModule(TinyVolumesDataModule):
     ) -> None:
         super().__init__(count, batch_size=batch_size, preprocessing=preprocessing, shuffle=shuffle)
 
-    def loader(self, *, shuffle: bool = False) -> DataLoader[Sample]:
-        return DataLoader(TinyLungs(self.count), batch_size=self.batch_size, shuffle=shuffle, collate_fn=collate)
+    def samples(self) -> Dataset[Sample]:
+        return TinyLungs(self.count)
 
 
 def lungs_batch(count: int = 2, *, size: int = 16) -> Batch:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from covidct.preprocessing import Preprocessing
 from covidct.sample import Batch, Sample, collate, stable_hash
@@ -57,12 +57,18 @@ class TinyVolumesDataModule(pl.LightningDataModule):
         self.class_names = preprocessing.classes
         self.shuffle = shuffle
 
-    def loader(self, *, shuffle: bool = False) -> DataLoader[Sample]:
-        data = TinyVolumes(self.count, classes=len(self.class_names))
-        return DataLoader(data, batch_size=self.batch_size, shuffle=shuffle, collate_fn=collate)
+    def samples(self) -> Dataset[Sample]:
+        return TinyVolumes(self.count, classes=len(self.class_names))
+
+    def loader(self) -> DataLoader[Sample]:
+        return DataLoader(self.samples(), batch_size=self.batch_size, collate_fn=collate)
 
     def train_dataloader(self) -> DataLoader[Sample]:
-        return self.loader(shuffle=self.shuffle)
+        data, trainer = self.samples(), self.trainer
+        world, rank = (1, 0) if trainer is None else (trainer.world_size, trainer.global_rank)
+        # Lightning leaves this sampler in place; one of its own would shuffle when there are several processes.
+        order = DistributedSampler(data, num_replicas=world, rank=rank, shuffle=self.shuffle)
+        return DataLoader(data, batch_size=self.batch_size, sampler=order, collate_fn=collate)
 
     def val_dataloader(self) -> DataLoader[Sample]:
         return self.loader()
