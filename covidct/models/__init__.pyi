@@ -1,8 +1,23 @@
+from .lesion_detector import LesionDetector as LesionDetector
+from .lesion_mask_rcnn import LesionMaskRCNN as LesionMaskRCNN
 from .lung_segmenter import LungSegmenter as LungSegmenter
+from .mask_net import CovidCTMaskNet as CovidCTMaskNet
+from .mask_net import TakenOver as TakenOver
 from .masked_gap_resnet import MaskedGAPResNet as MaskedGAPResNet
 from .resnext_plus import ResNeXtPlus as ResNeXtPlus
 from .unet3d import UNet3d as UNet3d
 from .unet3d_inference import InferenceUNet3d as InferenceUNet3d
 from .unet3d_inference import inference_copy as inference_copy
 
-__all__ = ("InferenceUNet3d", "LungSegmenter", "MaskedGAPResNet", "ResNeXtPlus", "UNet3d", "inference_copy")
+__all__ = (
+    "CovidCTMaskNet",
+    "InferenceUNet3d",
+    "LesionDetector",
+    "LesionMaskRCNN",
+    "LungSegmenter",
+    "MaskedGAPResNet",
+    "ResNeXtPlus",
+    "TakenOver",
+    "UNet3d",
+    "inference_copy",
+)
