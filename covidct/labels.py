@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from covidct.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ("BINARY_CLASSES", "CLASSES", "LESIONS", "LUNGS", "NEGATIVE_CLASSES", "WORDS", "ClassMap", "class_map")
+__all__ = (
+    "BINARY_CLASSES",
+    "CLASSES",
+    "LESIONS",
+    "LESION_CLASSES",
+    "LUNGS",
+    "NEGATIVE_CLASSES",
+    "WORDS",
+    "ClassMap",
+    "MaskType",
+    "class_map",
+)
 
 CLASSES = ("normal", "cap", "covid")
 """The three diagnoses, index = label: no pneumonia, other (community-acquired) pneumonia, COVID-19."""
@@ -26,6 +37,16 @@ LUNGS = ("background", "right_lung", "left_lung")
 
 LESIONS = ("none", "ground_glass_opacity", "consolidation")
 """Values of a lesion mask."""
+
+MaskType = Literal["both", "ggo", "merge"]
+"""Which lesions a detector tells apart: both kinds, ground-glass opacity alone, or all of them as one class."""
+
+LESION_CLASSES: Mapping[MaskType, tuple[str, ...]] = {
+    "both": ("background", "ground_glass_opacity", "consolidation"),
+    "ggo": ("background", "ground_glass_opacity"),
+    "merge": ("background", "lesion"),
+}
+"""Classes of a lesion detector by mask type, index = label (COVID-CT-Mask-Net, published code: data set class)."""
 
 WORDS: Mapping[str, str] = {
     "normal": "normal",

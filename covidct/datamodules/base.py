@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from covidct.datasets import Record
     from covidct.datasets.base import Split
     from covidct.errors import CovidctError
+    from covidct.labels import MaskType
     from covidct.preprocessing import Preprocessing
 
 __all__ = ("BaseDataModule", "default_cache_dir")
@@ -117,6 +118,11 @@ class BaseDataModule(pl.LightningDataModule):
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes, index = label."""
         return self.preprocessing.classes
+
+    @property
+    def mask_type(self) -> MaskType | None:
+        """Which lesions are objects in ``instances``, and how they are classed; None: batches have no such key."""
+        return self.dataset.mask_type
 
     def prepare_data(self) -> None:
         """Prepare every scan that is not in the cache; called by one process of a machine.

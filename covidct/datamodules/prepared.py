@@ -10,7 +10,8 @@ import torch
 from torch.utils.data import Dataset
 
 from covidct.datamodules.sampling import Draw
-from covidct.errors import CovidctError
+from covidct.errors import CovidctError, InputError
+from covidct.functional import lesion_instances
 from covidct.sample import Sample, collate
 from covidct.transforms.draw import draw_slices
 from covidct.transforms.prepare import to_sample, to_unit
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from covidct.datasets import BaseDataset, Record
     from covidct.io import ArrayCache
@@ -35,7 +37,8 @@ class PreparedSamples(Dataset[Any]):
 
     Args:
         cache: where the entries are.
-        dataset: whose samples they are, for subject and scan hashes.
+        dataset: whose samples they are, for subject and scan hashes; with its ``mask_type`` they carry ``instances``,
+            the objects of the lesion mask as it is after resizing and augmentation.
         records: the samples.
         places: (entry, row) of each sample.
         augment: applied to every sample; None: the samples as they are.
@@ -64,6 +67,7 @@ class PreparedSamples(Dataset[Any]):
             "subject": np.array([dataset.subject_hash(record) for record in records], dtype=np.int64),
             "scan": np.array([dataset.scan_hash(record) for record in records], dtype=np.int64),
         }
+        self.mask_type = dataset.mask_type
         self.augment = augment
         self.max_slices = max_slices
         self.seed = seed
@@ -91,7 +95,11 @@ class PreparedSamples(Dataset[Any]):
             id=self.ids[index],
             **{key: torch.tensor(values[index]) for key, values in self.identities.items()},
         )
-        return sample if self.augment is None else self.augment(sample, seed=seed)
+        if self.augment is not None:
+            sample = self.augment(sample, seed=seed)
+        if self.mask_type is not None:
+            sample["instances"] = self._objects(sample.get("lesion_mask"), index)
+        return sample
 
     def __getitems__(self, draws: Sequence[int | Draw]) -> Batch:
         """A collated batch: each pixel is read from the memory map and written to the batch once."""
@@ -119,7 +127,18 @@ class PreparedSamples(Dataset[Any]):
         for key, values in self.identities.items():
             batch[key] = torch.from_numpy(values[indices])
         batch["id"] = [self.ids[index] for index in indices]
+        if self.mask_type is not None:
+            masks = batch.get("lesion_mask", [None] * len(indices))
+            batch["instances"] = [self._objects(mask, index) for mask, index in zip(masks, indices, strict=True)]
         return batch
+
+    def _objects(self, lesion_mask: Tensor | None, index: int) -> dict[str, Tensor]:
+        """Boxes, labels and masks of a (1, H, W) lesion mask."""
+        if lesion_mask is None or self.mask_type is None:
+            raise InputError(
+                f"The sample {self.ids[index]} has no lesion mask to take objects from: set mask_type=None."
+            )
+        return lesion_instances(lesion_mask[0], mask_type=self.mask_type)
 
     def _arrays(self, index: int) -> tuple[Mapping[str, NDArray[Any]], int]:
         """The open entry of a sample, and its row."""

@@ -11,6 +11,7 @@ from .phantom import PhantomCTSlices as PhantomCTSlices
 from .phantom import PhantomCTVolumes as PhantomCTVolumes
 from .phantom import PhantomCXR as PhantomCXR
 from .phantom_confounded import PhantomConfounded as PhantomConfounded
+from .phantom_lesions import PhantomLesions as PhantomLesions
 from .phantom_lungs import PhantomLungs as PhantomLungs
 from .splits import assign_folds as assign_folds
 from .splits import assign_splits as assign_splits
@@ -29,6 +30,7 @@ __all__ = (
     "PhantomCTVolumes",
     "PhantomCXR",
     "PhantomConfounded",
+    "PhantomLesions",
     "PhantomLungs",
     "Raw",
     "Record",

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from covidct.errors import InputError
+from covidct.functional import lesion_instances
 from covidct.sample import Sample, stable_hash
 from covidct.volume import Image, Volume
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from covidct.labels import ClassMap
+    from covidct.labels import ClassMap, MaskType
     from covidct.sample import Kind
     from covidct.volume import Intensity
 
@@ -82,12 +84,15 @@ class BaseDataset(ABC, Dataset[Sample]):
         kind: column of the contract's table: ``"ct_slice"``, ``"ct_volume"`` or ``"cxr"``.
         intensity: ``"hu"`` or ``"unit"``, of the image of a sample.
         classes: how the data set's words become labels.
+        mask_type: of slices whose lesions are objects to detect: which of them, and how they are classed; samples
+            then carry ``instances``, made from ``lesion_mask``. None: there are no such objects.
     """
 
     name: str
     kind: Kind
     intensity: Intensity
     classes: ClassMap
+    mask_type: MaskType | None = None
 
     @abstractmethod
     def make_records(self) -> tuple[Record, ...]:
@@ -145,6 +150,10 @@ class BaseDataset(ABC, Dataset[Sample]):
             _fill_volume(sample, raw, raw.scan)
         else:
             _fill_slice(sample, raw, raw.scan, record.slice)
+        if self.mask_type is not None:
+            if "lesion_mask" not in sample:
+                raise InputError(f"The sample {record.id} has no lesion mask to take objects from: set mask_type=None.")
+            sample["instances"] = lesion_instances(sample["lesion_mask"][0], mask_type=self.mask_type)
         return sample
 
     def identity(self, record: Record) -> Sample:

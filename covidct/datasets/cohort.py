@@ -42,7 +42,8 @@ class Cohort(BaseDataset):
             datasets: at least one; their ``name`` must differ.
             annotations: what every scan of all of them has beside image and label, of ``"lung_mask"``,
                 ``"lesion_mask"`` and ``"slice_label"``. The rest is dropped: all samples have the same keys, and a
-                mask that only the positives have would give the class away.
+                mask that only the positives have would give the class away. With ``"lesion_mask"`` the lesions of all
+                are objects of the same kind (``mask_type``), or of none; without it there are no objects.
 
         Raises:
             UsageError: when the data sets do not fit together, or an annotation is unknown.
@@ -56,8 +57,9 @@ class Cohort(BaseDataset):
         if unknown:
             raise UsageError(f"annotations={unknown[0]!r} is unknown: use {', '.join(_ANNOTATIONS)}.")
         first = self.datasets[0]
+        alike = ("kind", "intensity", "class_names", *(("mask_type",) if "lesion_mask" in self.annotations else ()))
         for other in self.datasets[1:]:
-            for what in ("kind", "intensity", "class_names"):
+            for what in alike:
                 if getattr(other, what) != getattr(first, what):
                     raise UsageError(
                         f"{first.name} and {other.name} are of unlike {what.replace('_', ' ')} "
@@ -73,6 +75,7 @@ class Cohort(BaseDataset):
         self.kind = first.kind
         self.intensity = first.intensity
         self.classes = first.classes
+        self.mask_type = first.mask_type if "lesion_mask" in self.annotations else None
 
     def make_records(self) -> tuple[Record, ...]:
         """The records of all data sets, in order.

@@ -2,6 +2,9 @@ from .geometry import isotropic_cube as isotropic_cube
 from .geometry import resample_mask as resample_mask
 from .intensity import tone_map as tone_map
 from .intensity import window_hu as window_hu
+from .lesion_objects import MIN_OBJECT_AREA as MIN_OBJECT_AREA
+from .lesion_objects import keep_large_objects as keep_large_objects
+from .lesion_objects import lesion_instances as lesion_instances
 from .logits import labels_from_logits as labels_from_logits
 from .lung_field import LungField as LungField
 from .lung_field import lung_field as lung_field
@@ -9,19 +12,26 @@ from .lung_parts import keep_lungs as keep_lungs
 from .lungs import segment_lungs as segment_lungs
 from .pooling import mask_weighted_gap as mask_weighted_gap
 from .pooling import mask_weights as mask_weights
+from .regions import RankedRegions as RankedRegions
+from .regions import rank_regions as rank_regions
 from .sliding_window import sliding_window_labels as sliding_window_labels
 from .stochastic import gradient_strength as gradient_strength
 from .stochastic import stochastic_enhance as stochastic_enhance
 
 __all__ = (
     "LungField",
+    "RankedRegions",
+    "MIN_OBJECT_AREA",
     "gradient_strength",
     "isotropic_cube",
+    "keep_large_objects",
     "keep_lungs",
     "labels_from_logits",
+    "lesion_instances",
     "lung_field",
     "mask_weighted_gap",
     "mask_weights",
+    "rank_regions",
     "resample_mask",
     "segment_lungs",
     "sliding_window_labels",
