@@ -8,7 +8,7 @@ import torch
 
 from covidct.datamodules.prepared import PreparedSamples
 from covidct.datamodules.sampling import Draw
-from covidct.errors import CovidctError
+from covidct.errors import CovidctError, InputError
 from covidct.io import ArrayCache, cache_key
 from tests.fakes.chests import FakeVolumes
 
@@ -70,6 +70,14 @@ def test_more_entries_than_may_stay_open(tmp_path: Path, monkeypatch: pytest.Mon
     for index in (0, 1, 2, 0):
         assert float(dataset[index]["image"].max()) == pytest.approx(20000 * index / 65535)
     assert len(dataset._open) == 1
+
+
+def test_objects_need_a_lesion_mask(tmp_path: Path) -> None:
+    dataset = samples(tmp_path)
+    dataset.mask_type = "both"
+    for ask in (lambda: dataset[1], lambda: dataset.__getitems__([1])):
+        with pytest.raises(InputError, match="scan-1 has no lesion mask"):
+            ask()
 
 
 def test_entry_that_vanished_is_one_sentence(tmp_path: Path) -> None:

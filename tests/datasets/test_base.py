@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
+from covidct.datasets import Raw
+from covidct.errors import InputError
 from covidct.sample import check_sample, stable_hash
 from covidct.volume import Volume
 from tests.fakes.chests import FakeCXR, FakeSlices, FakeVolumes, chest
@@ -34,3 +37,26 @@ def test_image_sample() -> None:
     check_sample(sample, "cxr")
     assert sample["image"].shape == (1, 24, 32)
     assert torch.isnan(sample["spacing"]).all()
+
+
+def test_slices_with_a_mask_type_carry_objects() -> None:
+    dataset = FakeSlices()
+    dataset.mask_type = "merge"
+    with_spot, without = dataset[9], dataset[0]
+    for sample in (with_spot, without):
+        check_sample(sample, "ct_slice", intensity="hu")
+    rows, columns = np.nonzero(with_spot["lesion_mask"][0].numpy())
+    box = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+    assert with_spot["instances"]["boxes"].tolist() == [box]
+    assert len(without["instances"]["boxes"]) == 0
+
+
+def test_objects_need_a_lesion_mask() -> None:
+    class Bare(FakeSlices):
+        mask_type = "both"
+
+        def load(self, source: int) -> Raw:
+            return Raw(super().load(source).scan)
+
+    with pytest.raises(InputError, match="scan-0-6 has no lesion mask"):
+        Bare()[0]

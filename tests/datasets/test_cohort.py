@@ -170,6 +170,21 @@ def test_unlike_data_sets_are_refused() -> None:
         Cohort([volumes], annotations=["masks"])  # type: ignore[list-item]
 
 
+def test_objects_of_a_cohort_are_of_one_kind() -> None:
+    first, second = named("one", kind=FakeSlices), named("two", kind=FakeSlices)
+    first.mask_type = second.mask_type = "merge"
+    cohort = Cohort([first, second], annotations=["lesion_mask"])
+    assert cohort.mask_type == "merge"
+    assert torch.equal(cohort[33]["instances"]["boxes"], second[9]["instances"]["boxes"])
+    assert len(cohort[33]["instances"]["boxes"]) == 1
+    second.mask_type = None
+    with pytest.raises(UsageError, match=r"one and two are of unlike mask type \(merge and None\)"):
+        Cohort([first, second], annotations=["lesion_mask"])
+    plain = Cohort([first, second])
+    assert plain.mask_type is None
+    assert "instances" not in plain[0]
+
+
 def test_ids_stay_unique() -> None:
     class Numbered(FakeVolumes):
         def record(self, source: int) -> Record:

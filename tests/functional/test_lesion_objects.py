@@ -36,8 +36,8 @@ def test_objects_are_the_regions_of_scikit_image(mask: NDArray[np.uint8], mask_t
     expected = [
         (value, *region.bbox, np.argwhere(numbers == region.label).tolist())
         for value, binary in binaries(mask, mask_type)
-        for numbers in [label(binary, connectivity=2)]
-        for region in regionprops(numbers)
+        for numbers in [label(binary, connectivity=2)]  # type: ignore[no-untyped-call]
+        for region in regionprops(numbers)  # type: ignore[no-untyped-call]
         if region.area > min_area
     ]
     found = lesion_instances(mask, mask_type=mask_type, min_area=min_area)
