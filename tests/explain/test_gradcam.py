@@ -67,7 +67,8 @@ def test_one_slice_and_a_linear_head_have_a_closed_form() -> None:
     expected = np.maximum(np.einsum("k,kij->ij", weights, features), 0) / 49  # the pooling weights cancel
     assert found.maps.shape == (1, 1, 7, 7)
     assert expected.max() > 0
-    np.testing.assert_allclose(found.maps[0, 0].numpy(), expected, rtol=1e-5, atol=1e-7)
+    # sums of 512 float32 terms of either sign: small values keep the rounding of the large ones
+    np.testing.assert_allclose(found.maps[0, 0].numpy(), expected, rtol=1e-5, atol=1e-6 * expected.max())
 
 
 @pytest.mark.parametrize("fusion", ["max", "mean"])
