@@ -2,6 +2,8 @@ from .geometry import isotropic_cube as isotropic_cube
 from .geometry import resample_mask as resample_mask
 from .intensity import tone_map as tone_map
 from .intensity import window_hu as window_hu
+from .lesion_measures import LesionMeasures as LesionMeasures
+from .lesion_measures import lesion_table as lesion_table
 from .lesion_objects import MIN_OBJECT_AREA as MIN_OBJECT_AREA
 from .lesion_objects import keep_large_objects as keep_large_objects
 from .lesion_objects import lesion_instances as lesion_instances
@@ -19,6 +21,7 @@ from .stochastic import gradient_strength as gradient_strength
 from .stochastic import stochastic_enhance as stochastic_enhance
 
 __all__ = (
+    "LesionMeasures",
     "LungField",
     "RankedRegions",
     "MIN_OBJECT_AREA",
@@ -28,6 +31,7 @@ __all__ = (
     "keep_lungs",
     "labels_from_logits",
     "lesion_instances",
+    "lesion_table",
     "lung_field",
     "mask_weighted_gap",
     "mask_weights",
