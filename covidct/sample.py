@@ -123,10 +123,10 @@ def check_sample(sample: Mapping[str, Any], kind: Kind, *, intensity: Literal["h
         if key == "id":
             if not isinstance(value, str):
                 raise BatchError(f"'id' must be a str, it is {type(value).__name__}.")
-        elif key == "instances":
-            _check_instances(value)
-        else:
+        elif key != "instances":
             _check_tensor(key, value, kind, sizes)
+    if "instances" in sample:
+        _check_instances(sample, kind)  # behind the image, whose size it takes
     _check_range(sample, intensity)
 
 
@@ -147,18 +147,43 @@ def _check_tensor(key: str, value: object, kind: Kind, sizes: dict[str, int]) ->
             raise BatchError(f"{key!r} has {size} along {axis}, {wanted} is needed; its shape is {tuple(value.shape)}.")
 
 
-def _check_instances(instances: object) -> None:
-    """Check boxes, labels and masks of a detection target."""
+def _check_instances(sample: Mapping[str, Any], kind: Kind) -> None:
+    """Check boxes, labels and masks of a detection target; faults of one object are named by its number."""
+    if kind != "ct_slice":
+        raise BatchError(f"The key 'instances' does not belong into a {kind} sample; leave it out.")
+    instances, place = sample["instances"], f"'instances' of sample {sample['id']!r}"
     if not isinstance(instances, dict) or set(instances) != {"boxes", "labels", "masks"}:
-        raise BatchError("'instances' must be a dict of boxes, labels and masks.")
-    boxes = instances["boxes"]
-    count = len(boxes)
-    if boxes.shape != (count, 4) or boxes.dtype != torch.float32:
-        raise BatchError(f"'instances.boxes' must be (N, 4) float32, it is {tuple(boxes.shape)} {boxes.dtype}.")
-    if len(instances["labels"]) != count or len(instances["masks"]) != count:
-        raise BatchError("'instances' has unlike numbers of boxes, labels and masks.")
-    if count and not bool((boxes[:, 2:] > boxes[:, :2]).all()):
-        raise BatchError("'instances.boxes' holds a box without area; drop it in the data set.")
+        raise BatchError(f"{place} must be a dict of boxes, labels and masks.")
+    height, width = sample["image"].shape[-2:]
+    forms = {"boxes": ((4,), torch.float32), "labels": ((), torch.int64), "masks": ((height, width), torch.uint8)}
+    for key, (rest, dtype) in forms.items():
+        value = instances[key]
+        if not isinstance(value, torch.Tensor) or value.dtype != dtype or value.shape[1:] != rest or value.ndim == 0:
+            form = f"(N{''.join(f', {size}' for size in rest)}{'' if rest else ','}) {dtype}"
+            found = f"{tuple(value.shape)} {value.dtype}" if isinstance(value, torch.Tensor) else type(value).__name__
+            raise BatchError(f"{place}: {key} must be {form}, it is {found}.")
+    counts = {key: len(value) for key, value in instances.items()}
+    if len(set(counts.values())) > 1:
+        raise BatchError(f"{place} has unlike numbers of boxes, labels and masks: {counts}.")
+    _check_objects(instances, place, height, width)
+
+
+def _check_objects(instances: Mapping[str, Tensor], place: str, height: int, width: int) -> None:
+    """Name the first object whose box has no area or leaves the image, whose label is 0, or that has no pixel."""
+    boxes, labels, masks = instances["boxes"], instances["labels"], instances["masks"]
+    size = boxes.new_tensor([width, height, width, height])
+    faults = {
+        "has a box without area; drop it in the data set": ~(boxes[:, 2:] > boxes[:, :2]).all(dim=1),
+        f"has a box outside the image of {height} x {width} pixels": ~((boxes >= 0) & (boxes <= size)).all(dim=1),
+        "has a label below 1; 0 is the background": labels < 1,
+        "has a mask without a pixel, or of other values than 0 and 1": masks.flatten(1).sum(dim=1).eq(0)
+        | masks.gt(1).flatten(1).any(dim=1),
+    }
+    for fault, found in faults.items():
+        if bool(found.any()):
+            number = int(found.nonzero()[0])
+            box = ", ".join(f"{edge:g}" for edge in boxes[number].tolist())
+            raise BatchError(f"{place}: object number {number} (box {box}; label {int(labels[number])}) {fault}.")
 
 
 def _check_range(sample: Mapping[str, Any], intensity: str) -> None:

@@ -57,13 +57,40 @@ def test_hounsfield_units_pass_where_declared() -> None:
     check_sample(sample(image=torch.full((1, 4, 6, 5), -1000.0)), "ct_volume", intensity="hu")
 
 
+def objects(count: int = 2, **changes: object) -> dict[str, Any]:
+    """Good instances of a slice of 6 x 5 pixels."""
+    masks = torch.zeros(count, 6, 5, dtype=torch.uint8)
+    masks[:, 1:4, 2:5] = 1
+    boxes = torch.tensor([[2.0, 1.0, 5.0, 4.0]]).repeat(count, 1)
+    made = {"boxes": boxes, "labels": torch.ones(count, dtype=torch.int64), "masks": masks} | changes
+    return {key: value for key, value in made.items() if value is not None}
+
+
+def boxes_with(*box: float) -> torch.Tensor:
+    return torch.tensor([[2.0, 1.0, 5.0, 4.0], box])
+
+
 @pytest.mark.parametrize(
     ("instances", "message"),
     [
-        ({"boxes": torch.zeros(0, 4)}, "boxes, labels and masks"),
-        ({"boxes": torch.zeros(1, 4), "labels": torch.ones(1), "masks": torch.ones(1)}, "without area"),
-        ({"boxes": torch.zeros(1, 4), "labels": torch.ones(2), "masks": torch.ones(1)}, "unlike numbers"),
-        ({"boxes": torch.zeros(1, 5), "labels": torch.ones(1), "masks": torch.ones(1)}, r"\(N, 4\)"),
+        ({"boxes": torch.zeros(0, 4)}, "sample 'case-1' must be a dict of boxes, labels and masks"),
+        (objects(extra=1), "must be a dict of boxes, labels and masks"),
+        (objects(boxes=boxes_with(2, 1, 2, 4)), r"object number 1 \(box 2, 1, 2, 4; label 1\) has a box without area"),
+        (objects(boxes=boxes_with(2, 4, 4, 1)), "object number 1 .* without area"),
+        (objects(boxes=boxes_with(2, 1, torch.nan, 4)), "object number 1 .* without area"),
+        (objects(boxes=boxes_with(2, 1, 5.5, 4)), "object number 1 .* outside the image of 6 x 5 pixels"),
+        (objects(boxes=boxes_with(-1, 1, 5, 4)), "object number 1 .* outside the image"),
+        (objects(boxes=boxes_with(2, 1, 5, 7)), "object number 1 .* outside the image"),
+        (objects(labels=torch.tensor([2, 0])), "object number 1 .* label 0.* label below 1"),
+        (objects(masks=torch.zeros(2, 6, 5, dtype=torch.uint8)), "object number 0 .* mask without a pixel"),
+        (objects(masks=torch.full((2, 6, 5), 255, dtype=torch.uint8)), "object number 0 .* other values than 0 and 1"),
+        (objects(labels=torch.ones(3, dtype=torch.int64)), "unlike numbers .*'labels': 3"),
+        (objects(boxes=torch.zeros(2, 5)), r"boxes must be \(N, 4\) torch.float32, it is \(2, 5\)"),
+        (objects(boxes=torch.zeros(2, 4, dtype=torch.float64)), "boxes must be .* torch.float64"),
+        (objects(boxes=[[0, 0, 1, 1]]), "boxes must be .* it is list"),
+        (objects(labels=torch.ones(2)), r"labels must be \(N,\) torch.int64"),
+        (objects(masks=torch.zeros(2, 5, 6, dtype=torch.uint8)), r"masks must be \(N, 6, 5\) torch.uint8, .*2, 5, 6"),
+        (objects(masks=torch.zeros(2, 6, 5)), "masks must be .* torch.float32"),
     ],
 )
 def test_broken_instances_are_named(instances: dict[str, Any], message: str) -> None:
@@ -71,9 +98,19 @@ def test_broken_instances_are_named(instances: dict[str, Any], message: str) -> 
         check_sample(sample("ct_slice", instances=instances), "ct_slice")
 
 
+def test_good_instances_pass() -> None:
+    check_sample(sample("ct_slice", instances=objects()), "ct_slice")
+    whole = objects(1, boxes=torch.tensor([[0.0, 0.0, 5.0, 6.0]]))
+    check_sample({"instances": whole} | sample("ct_slice"), "ct_slice")  # whatever the order of the keys
+
+
 def test_empty_instances_are_a_negative_slice() -> None:
-    empty = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64), "masks": torch.zeros(0, 6, 5)}
-    check_sample(sample("ct_slice", instances=empty), "ct_slice")
+    check_sample(sample("ct_slice", instances=objects(0)), "ct_slice")
+
+
+def test_instances_belong_to_slices() -> None:
+    with pytest.raises(BatchError, match="'instances' does not belong into a ct_volume"):
+        check_sample(sample("ct_volume", instances=objects()), "ct_volume")
 
 
 def test_collate_pads_volumes_at_the_end() -> None:
@@ -89,9 +126,12 @@ def test_collate_pads_volumes_at_the_end() -> None:
 
 
 def test_collate_keeps_instances_as_a_list() -> None:
-    instances = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0), "masks": torch.zeros(0, 6, 5)}
-    batch = collate([sample("ct_slice", instances=instances), sample("ct_slice", instances=instances)])
-    assert isinstance(batch["instances"], list)
+    batch = collate([sample("ct_slice", instances=objects(0)), sample("ct_slice", instances=objects(3))])
+    assert [len(instances["boxes"]) for instances in batch["instances"]] == [0, 3]
+    check_batch(batch, "ct_slice", ("image", "instances"))
+    batch["instances"][1]["labels"][2] = 0
+    with pytest.raises(BatchError, match="object number 2"):
+        check_batch(batch, "ct_slice")
     assert "slice_mask" not in batch
 
 
