@@ -34,6 +34,7 @@ __all__ = (
     "RECORD_KEY",
     "imagenet_weights",
     "load_checkpoint",
+    "load_foreign",
     "load_state",
     "load_weights",
     "save_weights",
@@ -135,6 +136,28 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
             "give a .ckpt file that `covidct fit` or `covidct demo` wrote."
         )
     return checkpoint
+
+
+def load_foreign(path: str | os.PathLike[str], *, stand_ins: Mapping[str, type]) -> Any:  # noqa: ANN401
+    """Read a file of another project that holds, beside tensors and plain data, objects of a few known classes.
+
+    The unpickler still runs nothing: each class on the list is replaced by a stand-in of ours, which takes the object's
+    attributes and has no behaviour, and any other class is refused.
+
+    Args:
+        path: a ``.pth`` file.
+        stand_ins: full name of each class that the file may name (``"module.Class"``) to the class used instead.
+
+    Returns:
+        What the file holds, tensors on the CPU.
+
+    Raises:
+        WeightsError: when the file is missing or damaged, or names another class.
+    """
+    path = Path(path)
+    _require_file(path, WeightsError)
+    with torch.serialization.safe_globals([(stand_in, name) for name, stand_in in stand_ins.items()]):
+        return _torch_load(path, WeightsError)
 
 
 def load_state(

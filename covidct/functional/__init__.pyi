@@ -1,3 +1,4 @@
+from .detections import label_pixels as label_pixels
 from .geometry import isotropic_cube as isotropic_cube
 from .geometry import resample_mask as resample_mask
 from .intensity import tone_map as tone_map
@@ -29,6 +30,7 @@ __all__ = (
     "isotropic_cube",
     "keep_large_objects",
     "keep_lungs",
+    "label_pixels",
     "labels_from_logits",
     "lesion_instances",
     "lesion_table",

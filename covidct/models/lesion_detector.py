@@ -40,8 +40,8 @@ ANCHOR_RATIOS = (0.1, 0.25, 0.5, 1.0, 1.5, 2.0)
 _WIDTH = 256  # channels of the pyramid, torchvision's and the reference's
 _HIDDEN = 128  # width of the box head; reference code, TwoMLPHead
 _DIVISOR = 32  # images are padded to a multiple, as torchvision's own transform does
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)  # torchvision.transforms presets of all ResNet weights
-_IMAGENET_STD = (0.229, 0.224, 0.225)
+IMAGENET_MEAN = (0.485, 0.456, 0.406)  # torchvision.transforms presets of all ResNet weights
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class ResNetFPN(nn.Module):
@@ -170,7 +170,9 @@ class LesionDetector(nn.Module):
         _check_arguments(backbone, truncation, mask_type, anchor_sizes, anchor_ratios)
         check_thresholds(rpn_nms=rpn_nms_threshold, nms=nms_threshold)
         super().__init__()
-        self.backbone_name, self.truncation, self.mask_type = backbone, truncation, mask_type
+        self.backbone_name: Backbone = backbone
+        self.truncation: Truncation = truncation
+        self.mask_type: MaskType = mask_type
         self.anchor_sizes, self.anchor_ratios = tuple(anchor_sizes), tuple(anchor_ratios)
         self.class_names = LESION_CLASSES[mask_type]
         self.backbone = ResNetFPN(backbone, truncation)
@@ -189,14 +191,13 @@ class LesionDetector(nn.Module):
             nms_thresh=nms_threshold,
             detections_per_img=max_detections,
         )
-        self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(_IMAGENET_STD).view(1, 3, 1, 1))
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
         self.backbone.to(memory_format=torch.channels_last)
 
     def _proposals(self, nms_threshold: float) -> RegionProposals:
         """Region proposals with the reference's settings."""
-        levels = len(self.backbone.taken)
-        anchors = AnchorGenerator((self.anchor_sizes,) * levels, (self.anchor_ratios,) * levels)
+        anchors = self._anchors()
         return RegionProposals(
             anchors,
             _RPNHead(_WIDTH, anchors.num_anchors_per_location()[0]),
@@ -208,6 +209,31 @@ class LesionDetector(nn.Module):
             post_nms_top_n={"training": 2000, "testing": 1000},
             nms_thresh=nms_threshold,
         )
+
+    def set_anchors(self, sizes: Sequence[int], ratios: Sequence[float]) -> None:
+        """Use the anchors that a detector was trained with; they have no parameters of their own.
+
+        Args:
+            sizes: in pixels, of every level.
+            ratios: height by width.
+
+        Raises:
+            UsageError: when they are another number per place than the proposals' head was built for.
+        """
+        _check_arguments(self.backbone_name, self.truncation, self.mask_type, sizes, ratios)
+        built = len(self.anchor_sizes) * len(self.anchor_ratios)
+        if len(sizes) * len(ratios) != built:
+            raise UsageError(
+                f"The detector has {len(sizes)} x {len(ratios)} anchors per place, the network is built for {built}: "
+                f"set anchor_sizes={list(sizes)} and anchor_ratios={list(ratios)}."
+            )
+        self.anchor_sizes, self.anchor_ratios = tuple(sizes), tuple(ratios)
+        self.rpn.anchor_generator = self._anchors()
+
+    def _anchors(self) -> AnchorGenerator:
+        """The same anchors on every level: torchvision asks for one tuple per feature map."""
+        levels = len(self.backbone.taken)
+        return AnchorGenerator((self.anchor_sizes,) * levels, (self.anchor_ratios,) * levels)
 
     def load_backbone(self, weights: str) -> None:
         """Load ImageNet weights into the ResNet; the rest stays as it is.

@@ -7,7 +7,7 @@ author's code (AlexTS1980/COVID-CT-Mask-Net), called the reference.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import nn
@@ -159,9 +159,9 @@ class CovidCTMaskNet(LesionDetector):
             image: (B, C, H, W) float in [0, 1], C = 1 or 3; 512 x 512 in the reference.
 
         Returns:
-            ``logits`` (B, num_classes), ``regions`` (B, N, 5) score and raw regression, ``boxes`` (B, N, 4) xyxy pixels,
-            ``labels`` (B, N) lesion class of each region and ``found`` (B,) regions before they were filled up; see
-            :class:`covidct.functional.RankedRegions`.
+            ``logits`` (B, num_classes), ``regions`` (B, N, 5) score and raw regression, ``region_boxes`` (B, N, 4) xyxy
+            pixels, ``region_labels`` (B, N) lesion class and ``region_count`` (B,) regions before they were filled up to
+            N; see :class:`covidct.functional.RankedRegions`.
 
         Raises:
             BatchError: when the shape does not fit.
@@ -184,9 +184,9 @@ class CovidCTMaskNet(LesionDetector):
         return {
             "logits": self.classifier(found.rows.flatten(1)),
             "regions": found.rows,
-            "boxes": found.boxes,
-            "labels": found.labels,
-            "found": found.found,
+            "region_boxes": found.boxes,
+            "region_labels": found.labels,
+            "region_count": found.found,
         }
 
     def load_detector(self, state: Mapping[str, Tensor], *, source: str) -> TakenOver:
@@ -214,9 +214,3 @@ class CovidCTMaskNet(LesionDetector):
 def _is_norm(name: str) -> bool:
     """Whether a parameter belongs to a layer called "bn1", "bn2" or "bn3"."""
     return any(part.startswith("bn") for part in name.split("."))
-
-
-def module_arguments(hyper_parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments that both stages must share, out of the hyper-parameters of either."""
-    shared = ("backbone", "truncation", "mask_type", "anchor_sizes", "anchor_ratios")
-    return {name: hyper_parameters[name] for name in shared if name in hyper_parameters}

@@ -1,6 +1,9 @@
 from .base import BaseTask as BaseTask
 from .classification import ClassificationTask as ClassificationTask
+from .detection import DetectionTask as DetectionTask
+from .lesion_mask_rcnn import LesionMaskRCNNTask as LesionMaskRCNNTask
 from .load import load_task as load_task
+from .mask_net import CovidCTMaskNetTask as CovidCTMaskNetTask
 from .masked_gap_resnet import MaskedGAPResNetTask as MaskedGAPResNetTask
 from .resnext_plus import ResNeXtPlusTask as ResNeXtPlusTask
 from .segmentation import SegmentationTask as SegmentationTask
@@ -9,6 +12,9 @@ from .unet3d import UNet3dTask as UNet3dTask
 __all__ = (
     "BaseTask",
     "ClassificationTask",
+    "CovidCTMaskNetTask",
+    "DetectionTask",
+    "LesionMaskRCNNTask",
     "MaskedGAPResNetTask",
     "ResNeXtPlusTask",
     "SegmentationTask",

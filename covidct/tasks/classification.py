@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from covidct.errors import BatchError, UsageError
 from covidct.labels import BINARY_CLASSES, CLASSES
 from covidct.metrics import CaseMetrics
+from covidct.sample import stable_hash
 from covidct.tasks.base import BaseTask
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ class ClassificationTask(BaseTask):
     """Softmax over at least two classes, binary too.
 
     Logs ``<stage>_loss`` and at the end of each epoch every score of :class:`covidct.metrics.CaseMetrics` as
-    ``<stage>_<score>`` (``val_auroc``, ``val_sensitivity_covid``): each scan counts once, over all processes. In
-    training the scores are those of the weights of the moment.
+    ``<stage>_<score>`` (``val_auroc``, ``val_sensitivity_covid``): each scan, of slice classifiers each slice, counts
+    once, over all processes. In training the scores are those of the weights of the moment.
 
     Attributes:
         cam_scale: (C,) float32 buffer, the value of each class's Grad-CAM that is drawn in full colour, found on
@@ -135,6 +136,17 @@ class ClassificationTask(BaseTask):
         terms = F.cross_entropy(logits.float(), label, reduction="none")
         return (terms * self.class_weight[label]).mean()
 
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Class probabilities, each row summing to one: softmax in float32.
+
+        Args:
+            logits: (B, C), any floating dtype.
+
+        Returns:
+            (B, C) float32.
+        """
+        return logits.float().softmax(1)
+
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """Probabilities of a batch.
 
@@ -161,8 +173,8 @@ class ClassificationTask(BaseTask):
         logits = self._logits(output)
         loss = self.loss(logits, batch["label"])
         self._log_loss(stage, loss.detach(), len(logits))
-        prob = logits.detach().float().softmax(1)
-        self._metrics(stage).update(prob, batch["label"], scan=batch["scan"], subject=batch["subject"])
+        prob = self.probabilities(logits.detach())
+        self._metrics(stage).update(prob, batch["label"], scan=self._cases(batch), subject=batch["subject"])
         self._observe(output, batch, stage)
         return loss
 
@@ -172,13 +184,20 @@ class ClassificationTask(BaseTask):
     def _prediction(self, batch: Batch, logits: Tensor) -> dict[str, Any]:
         """What :meth:`predict_step` returns."""
         logits = logits.float()
-        prob = logits.softmax(1)
+        prob = self.probabilities(logits)
         known: dict[str, Any] = {key: batch[key] for key in _PASSED_ON if key in batch}
-        return {**known, "logits": logits, "prob": prob, "pred": prob.argmax(1)}
+        return {**known, "logits": logits, "prob": prob, "pred": logits.argmax(1)}
 
     def _logits(self, output: Tensor | dict[str, Tensor]) -> Tensor:
         """The logits of a network that may know more."""
         return output["logits"] if isinstance(output, dict) else output
+
+    def _cases(self, batch: Batch) -> Tensor:
+        """Keys of what the scores count once: scans; of slices each for itself, since they share a scan."""
+        if self.kind != "ct_slice":
+            scans: Tensor = batch["scan"]
+            return scans
+        return torch.tensor([stable_hash(name) for name in batch["id"]], device=batch["scan"].device)
 
     def _new_metrics(self, stage: str) -> CaseMetrics:
         """Scores over cases; made anew each epoch, when the class names are known."""

@@ -1,0 +1,180 @@
+"""``DetectionTask``: losses, both kinds of average precision and lesion masks of every lesion detector."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
+
+from covidct.errors import BatchError, UsageError
+from covidct.functional import label_pixels
+from covidct.labels import LESION_CLASSES
+from covidct.metrics import DetectionMetrics
+from covidct.sample import stable_hash
+from covidct.tasks.base import BaseTask
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from covidct.labels import MaskType
+    from covidct.models import LesionMaskRCNN
+    from covidct.preprocessing import Preprocessing
+    from covidct.sample import Batch
+
+__all__ = ("DetectionTask",)
+
+_SEED = 0  # of the anchors and regions that the validation losses are taken over
+
+
+class DetectionTask(BaseTask):
+    """Lesions of CT slices as boxes, classes and masks, whatever the diagnoses of the data set are.
+
+    Logs ``<stage>_loss``, the sum of the network's losses, each of them as ``<stage>_<loss>``, and in validation and
+    test the scores of :class:`covidct.metrics.DetectionMetrics`: ``val_reference_map`` (the published evaluation, slice
+    by slice) and ``val_coco_map`` (COCO's, over the data set) with what belongs to them. In validation and test batch
+    normalisation keeps its statistics, the reference's moves them, and anchors and regions are drawn from fixed random
+    numbers, so that the loss of the same weights is the same.
+
+    Targets are the batch key ``instances``, which data sets with a ``mask_type`` give; slices without lesions are
+    negatives.
+
+    Args:
+        mask_type: what the classes are, see :data:`covidct.labels.LESION_CLASSES`.
+        mask_threshold: of the soft masks, in scores and predictions.
+        optimizer: as in :class:`BaseTask`.
+        lr_scheduler: as in :class:`BaseTask`.
+
+    Raises:
+        UsageError: for a value out of range.
+    """
+
+    target: ClassVar[str] = "instances"
+    model: LesionMaskRCNN
+
+    def __init__(
+        self,
+        *,
+        mask_type: MaskType,
+        mask_threshold: float = 0.5,
+        optimizer: OptimizerCallable | None = None,
+        lr_scheduler: LRSchedulerCallable | None = None,
+    ) -> None:
+        """Build the network."""
+        if mask_type not in LESION_CLASSES:
+            raise UsageError(f"mask_type={mask_type!r} is unknown: use one of {', '.join(LESION_CLASSES)}.")
+        if not 0 <= mask_threshold < 1:
+            raise UsageError(f"mask_threshold={mask_threshold} must lie in [0, 1).")
+        super().__init__(optimizer=optimizer, lr_scheduler=lr_scheduler)
+        self.mask_threshold = mask_threshold
+
+    @property
+    def mask_type(self) -> MaskType:
+        """What the classes are."""
+        found: MaskType = self.hparams["mask_type"]
+        return found
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Background and the lesion types, index = label."""
+        return LESION_CLASSES[self.mask_type]
+
+    def own_preprocessing(self, asked: Preprocessing) -> Preprocessing:
+        """With the task's classes; where no mask touches the image, the source of lung masks does not bind."""
+        free = self.preprocessing is not None and asked.masking == "original"
+        source = self.preprocessing.mask_source if free and self.preprocessing else asked.mask_source
+        return replace(asked, classes=self.class_names, mask_source=source)
+
+    def setup(self, stage: str) -> None:
+        """Agree with the data module on the pre-processing and the lesion types.
+
+        Raises:
+            UsageError: when they differ, or the data module gives no lesions to learn.
+        """
+        data = getattr(self.trainer, "datamodule", None)
+        given = getattr(data, "mask_type", self.mask_type)
+        if given != self.mask_type and stage != "predict":
+            found = "no lesions as objects" if given is None else f"mask_type={given!r}"
+            raise UsageError(
+                f"The task has mask_type={self.mask_type!r}, the data set gives {found}: set the same mask_type in both."
+            )
+        super().setup(stage)
+
+    def check_target(self, batch: Batch) -> None:
+        """Refuse objects that no detector can learn; done for every batch, since one box without area ruins a run.
+
+        Args:
+            batch: with ``instances``.
+
+        Raises:
+            BatchError: names the slice and the object.
+        """
+        if self.target not in batch:
+            raise BatchError(f"The batch has no {self.target!r}: use a data set of lesions, such as CNCBLesions.")
+        height, width = batch["image"].shape[-2:]
+        last = len(self.class_names) - 1
+        for name, instances in zip(batch["id"], batch[self.target], strict=True):
+            boxes, labels = instances["boxes"], instances["labels"]
+            low, high = boxes[:, :2], boxes[:, 2:]
+            inside = (low >= 0).all(1) & (high[:, 0] <= width) & (high[:, 1] <= height)
+            right = (high > low).all(1) & inside & (labels >= 1) & (labels <= last)
+            for index in (~right).nonzero()[:1, 0].tolist():
+                raise BatchError(
+                    f"Object {index} of {name!r} has the box {boxes[index].tolist()} and the label "
+                    f"{int(labels[index])}: boxes need an area inside the {height}x{width} slice, labels lie between 1 "
+                    f"and {last}."
+                )
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        """Lesions of a batch.
+
+        Returns:
+            ``id`` list of str, ``scan`` and ``subject`` (B,) int64, ``detections`` a list of dicts (boxes (N, 4) float32
+            xyxy pixels, labels (N,) int64, scores (N,) float32, masks (N, 1, H, W) bool), and ``mask`` (B, 1, H, W)
+            uint8, the class of the best detection on each pixel.
+        """
+        self.check_batch(batch, label=False)
+        found = self.model.detect(*self.network_inputs(batch))
+        mask = torch.stack([label_pixels(one, mask_threshold=self.mask_threshold) for one in found])[:, None]
+        known = {key: batch[key] for key in ("id", "scan", "subject")}
+        hard = [one | {"masks": one["masks"] > self.mask_threshold} for one in found]
+        return {**known, "detections": hard, "mask": mask}
+
+    def _step(self, batch: Batch, stage: str) -> Tensor:
+        """Loss of a batch; see :class:`BaseTask`."""
+        self.check_batch(batch)
+        self.check_target(batch)
+        inputs, targets = self.network_inputs(batch), batch[self.target]
+        if stage == "train":
+            losses = self.model.losses(*inputs, targets)
+        else:
+            losses = self._score(inputs, targets, batch, stage)
+        loss = torch.stack(list(losses.values())).sum()
+        self._log_loss(stage, loss.detach(), len(targets))
+        parts = {f"{stage}_{name}": value.detach() for name, value in losses.items()}
+        self.log_dict(parts, on_step=False, on_epoch=True, batch_size=len(targets), sync_dist=stage != "train")
+        return loss
+
+    def _score(
+        self, inputs: tuple[Any, ...], targets: Sequence[dict[str, Tensor]], batch: Batch, stage: str
+    ) -> dict[str, Tensor]:
+        """Losses of a batch that is not trained on; feeds the metrics."""
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(_SEED)
+            losses, found = self.model.losses_and_detections(*inputs, targets)
+        key = torch.tensor([stable_hash(name) for name in batch["id"]], device=self.device)
+        self._metrics(stage).update(found, list(targets), scan=key)
+        return losses
+
+    def _log_scores(self, stage: str) -> None:
+        """Log the scores of a stage; training has losses alone, since detections of each step would cost as much."""
+        if stage != "train":
+            super()._log_scores(stage)
+
+    def _new_metrics(self, stage: str) -> DetectionMetrics:
+        """Average precision, both kinds."""
+        return DetectionMetrics(self.class_names, mask_threshold=self.mask_threshold)
