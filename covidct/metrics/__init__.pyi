@@ -6,11 +6,16 @@ from .comparison import compare_cohorts as compare_cohorts
 from .comparison import compare_predictions as compare_predictions
 from .curves import CalibrationBin as CalibrationBin
 from .curves import RocCurve as RocCurve
+from .detection import DetectionMetrics as DetectionMetrics
 from .estimates import Estimate as Estimate
 from .estimates import TriageReport as TriageReport
+from .mask_ap import REFERENCE_THRESHOLDS as REFERENCE_THRESHOLDS
+from .mask_ap import reference_mask_ap as reference_mask_ap
 from .paired import McNemar as McNemar
 from .paired import auroc_difference as auroc_difference
 from .paired import mcnemar as mcnemar
+from .rates import RATES as RATES
+from .rates import rates_table as rates_table
 from .segmentation import SEGMENTATION_SCORES as SEGMENTATION_SCORES
 from .segmentation import SegmentationMetrics as SegmentationMetrics
 from .segmentation import segmentation_scores as segmentation_scores
@@ -26,10 +31,13 @@ __all__ = (
     "CalibrationBin",
     "CaseMetrics",
     "Cases",
+    "DetectionMetrics",
     "Estimate",
     "McNemar",
     "PairedComparison",
     "PairedTest",
+    "RATES",
+    "REFERENCE_THRESHOLDS",
     "RocCurve",
     "SEGMENTATION_SCORES",
     "SegmentationMetrics",
@@ -41,6 +49,8 @@ __all__ = (
     "compare_cohorts",
     "compare_predictions",
     "mcnemar",
+    "rates_table",
+    "reference_mask_ap",
     "report_from_confusion",
     "segmentation_scores",
     "slice_decisions",
