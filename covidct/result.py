@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
+
+from covidct.labels import LESION_CLASSES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -11,7 +13,9 @@ if TYPE_CHECKING:
 
     from covidct.volume import Finding
 
-__all__ = ("AttentionMontage", "CohortResult", "Preview", "ScanResult")
+__all__ = ("AttentionMontage", "CohortResult", "LesionBox", "LesionPreview", "Preview", "ScanResult")
+
+_PICTURES = ("preview", "montage", "lesion_preview")  # not part of the JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,42 @@ class AttentionMontage:
 
 
 @dataclass(frozen=True, slots=True)
+class LesionBox:
+    """A lesion that was detected in a slice.
+
+    Attributes:
+        box: x0, y0, x1, y1 in pixels of the slice it is shown on, the maximum exclusive.
+        label: its class, an index of :attr:`LesionPreview.names`.
+        score: of the detection, in [0, 1].
+    """
+
+    box: tuple[float, float, float, float]
+    label: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class LesionPreview:
+    """Slices with the lesions found in them, small enough to embed.
+
+    Attributes:
+        slices: (n, H, W) uint8, windowed axial slices.
+        labels: (n, H, W) uint8, 0 none, else the class of each pixel, an index of ``names``.
+        boxes: the detections of each slice; empty when the lesions are known as a mask alone.
+        indices: index of each shown slice in the scan.
+        names: class names, index = label.
+        words: what to write below each slice, where it is not its number in the scan.
+    """
+
+    slices: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+    boxes: tuple[tuple[LesionBox, ...], ...]
+    indices: tuple[int, ...]
+    names: tuple[str, ...] = LESION_CLASSES["both"]
+    words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ScanResult:
     """What is known of one input after inference; free of patient identity.
 
@@ -75,10 +115,15 @@ class ScanResult:
         positive_slices: indices of the slices called positive, see :func:`covidct.metrics.slice_decisions`; empty
             unless the last class is predicted by a network with slice attention.
         slice_note: why there is no slice attention, where the network could have been built with it.
+        lesions: rows of the lesion table, each from :meth:`covidct.functional.LesionMeasures.to_dict`; empty when no
+            lesions were looked for.
+        lesion_source: where the lesions are from: ``"checkpoint:<sha256>"`` of a lesion network, ``"file"``; empty when
+            no lesions were looked for.
         seconds: time per step.
         label: the true class when the manifest gives it, else empty.
         preview: pictures for the report, not part of the JSON.
         montage: slice attention in pictures, not part of the JSON.
+        lesion_preview: lesions in pictures, not part of the JSON.
     """
 
     id: str
@@ -94,15 +139,18 @@ class ScanResult:
     attention: tuple[float, ...] = ()
     positive_slices: tuple[int, ...] = ()
     slice_note: str = ""
+    lesions: tuple[dict[str, Any], ...] = ()
+    lesion_source: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
     label: str = ""
     preview: Preview | None = None
     montage: AttentionMontage | None = None
+    lesion_preview: LesionPreview | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON, without the pictures."""
-        record = {k: v for k, v in asdict(self).items() if k not in ("preview", "montage")}
-        return record
+        bare = replace(self, preview=None, montage=None, lesion_preview=None)  # asdict would copy every pixel
+        return {key: value for key, value in asdict(bare).items() if key not in _PICTURES}
 
 
 @dataclass(frozen=True, slots=True)

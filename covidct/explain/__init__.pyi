@@ -12,6 +12,10 @@ from .features import feature_row as feature_row
 from .features import mean_feature_map as mean_feature_map
 from .gradcam import ClassMaps as ClassMaps
 from .gradcam import GradCAM as GradCAM
+from .lesions import LESION_COLOURS as LESION_COLOURS
+from .lesions import SAFE_LESION_COLOURS as SAFE_LESION_COLOURS
+from .lesions import lesion_figure as lesion_figure
+from .lesions import lesion_overlay as lesion_overlay
 from .overlay import heat_colours as heat_colours
 from .overlay import maps_on_grid as maps_on_grid
 from .overlay import overlay as overlay
@@ -25,6 +29,8 @@ __all__ = (
     "ElementMap",
     "FeatureRow",
     "GradCAM",
+    "LESION_COLOURS",
+    "SAFE_LESION_COLOURS",
     "calibrate",
     "deletion_curve",
     "deletion_figure",
@@ -32,6 +38,8 @@ __all__ = (
     "feature_figure",
     "feature_row",
     "heat_colours",
+    "lesion_figure",
+    "lesion_overlay",
     "maps_on_grid",
     "maximum_on_positives",
     "mean_feature_map",
