@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ("CohortFolder",)
 
-_BINDING = ("checkpoint_sha256", "preprocessing", "mask_source", "on_fault", "covidct")
+_BINDING = ("checkpoint_sha256", "preprocessing", "mask_source", "lesion_source", "on_fault", "covidct")
 _RUN_KEYS = ("kind", "version", "research_use", "run")
 
 
@@ -147,7 +147,7 @@ def _check_run(path: Path, run: dict[str, Any], *, resume: bool) -> None:
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read ({error}): name another --out.") from error
     now = plain(run)
-    unlike = [key for key in _BINDING if before.get(key) != now[key]]
+    unlike = [key for key in _BINDING if before.get(key) != now.get(key)]
     if unlike:
         raise UsageError(
             f"{path.parent} holds results that differ in {', '.join(unlike)}: name another --out, since one table must "
@@ -158,7 +158,7 @@ def _check_run(path: Path, run: dict[str, Any], *, resume: bool) -> None:
 def _light(result: ScanResult) -> ScanResult:
     """A result with as few pictures as the cohort's page shows, so that a long run does not fill the memory."""
     preview = None if result.preview is None else _lightest(result.preview)
-    return replace(result, preview=preview, montage=None)
+    return replace(result, preview=preview, montage=None, lesion_preview=None)
 
 
 def _lightest(preview: Preview) -> Preview:
@@ -201,6 +201,13 @@ def _read_result(path: Path) -> ScanResult | None:
         for key in ("slice_scores", "attention"):
             values[key] = tuple(float("nan") if score is None else score for score in values[key])
         values["positive_slices"] = tuple(values["positive_slices"])
+        values["lesions"] = tuple(_lesion_row(row) for row in values["lesions"])
         return ScanResult(**values, preview=_read_preview(path.with_suffix(".npz")))
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _lesion_row(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of the lesion table as it was: NaN where JSON has null, but for the side, which is a word."""
+    known = {key: float("nan") if value is None and key != "side" else value for key, value in row.items()}
+    return known | {"unknown": tuple(row["unknown"])}

@@ -65,7 +65,8 @@ def write_cohort_csv(
 
     Columns: id, status, predicted, label, ``prob_<class>``, lung_right_ml, lung_left_ml, mask_source,
     attention_slice (index of the slice of most attention, from the feet), attention_times_slices (its share times the
-    number of slices), positive_slices (how many are called positive; empty without slice attention), slices, rows,
+    number of slices), positive_slices (how many are called positive; empty without slice attention), ggo_ml,
+    consolidation_ml, lesions_percent (of both lungs; these three only where lesions were looked for), slices, rows,
     columns, slice_mm, row_mm, column_mm, findings (codes), error, seconds, research_use.
 
     Args:
@@ -93,6 +94,7 @@ def write_cohort_csv(
                 "attention_slice": best,
                 "attention_times_slices": times,
                 "positive_slices": len(scan.positive_slices) if scan.attention else None,
+                **_lesion_cells(scan),
                 "slices": slices,
                 "rows": rows_,
                 "columns": columns,
@@ -105,17 +107,31 @@ def write_cohort_csv(
                 "research_use": RESEARCH_USE,
             }
         )
-    write_csv(rows, path, columns=_cohort_columns(names))
+    write_csv(rows, path, columns=_cohort_columns(names, lesions=any(scan.lesions for scan in cohort.scans)))
 
 
-def _cohort_columns(names: Sequence[str]) -> list[str]:
+def _lesion_cells(scan: ScanResult) -> dict[str, float | None]:
+    """Lesion columns of one scan."""
+    rows = {row["lesion"]: row for row in scan.lesions}
+    return {
+        column: rows.get(lesion, {}).get(key)
+        for column, lesion, key in (
+            ("ggo_ml", "ground_glass_opacity", "volume_ml"),
+            ("consolidation_ml", "consolidation", "volume_ml"),
+            ("lesions_percent", "all", "lungs_percent"),
+        )
+    }
+
+
+def _cohort_columns(names: Sequence[str], *, lesions: bool) -> list[str]:
     """The header of the cohort's table."""
     geometry = ["slices", "rows", "columns", "slice_mm", "row_mm", "column_mm"]
     lungs = ["lung_right_ml", "lung_left_ml", "mask_source"]
     attention = ["attention_slice", "attention_times_slices", "positive_slices"]
     prob = [f"prob_{name}" for name in names]
     head = ["id", "status", "predicted", "label"]
-    return [*head, *prob, *lungs, *attention, *geometry, "findings", "error", "seconds", "research_use"]
+    measured = ["ggo_ml", "consolidation_ml", "lesions_percent"] if lesions else []
+    return [*head, *prob, *lungs, *attention, *measured, *geometry, "findings", "error", "seconds", "research_use"]
 
 
 def write_slices_csv(cohort: CohortResult, path: str | os.PathLike[str]) -> None:
