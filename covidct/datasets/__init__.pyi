@@ -1,8 +1,12 @@
 from .base import BaseDataset as BaseDataset
 from .base import Raw as Raw
 from .base import Record as Record
+from .cncb import CNCBSlices as CNCBSlices
+from .cncb import CNCBVolumes as CNCBVolumes
+from .cncb_lesions import CNCBLesions as CNCBLesions
 from .cohort import Cohort as Cohort
 from .covid19_ct_seg import COVID19CTSeg as COVID19CTSeg
+from .covidx_ct import COVIDxCT as COVIDxCT
 from .luna16 import LUNA16 as LUNA16
 from .manifest import ManifestCXR as ManifestCXR
 from .manifest import ManifestSlices as ManifestSlices
@@ -20,7 +24,11 @@ from .tianchi_lung import TianchiLung as TianchiLung
 
 __all__ = (
     "BaseDataset",
+    "CNCBLesions",
+    "CNCBSlices",
+    "CNCBVolumes",
     "COVID19CTSeg",
+    "COVIDxCT",
     "Cohort",
     "LUNA16",
     "ManifestCXR",
