@@ -50,14 +50,15 @@ def lesion_instances(
     boxes: list[tuple[int, int, int, int]] = []
     labels: list[int] = []
     pieces: list[NDArray[np.bool_]] = []
-    for label, binary in _classes(plane, mask_type):
+    dx, dy, columns, rows = cv2.boundingRect(plane)  # lesions fill a small part of a slice: the work is done there
+    for label, binary in _classes(np.ascontiguousarray(plane[dy : dy + rows, dx : dx + columns]), mask_type):
         numbers, stats = _components(binary)
         kept = np.flatnonzero(stats[:, cv2.CC_STAT_AREA] > min_area)
         kept = kept[kept > 0]  # number 0 is the background
         left, top, area = (stats[kept, key] for key in (cv2.CC_STAT_LEFT, cv2.CC_STAT_TOP, cv2.CC_STAT_AREA))
         for number in kept[np.lexsort((area, left, top))]:
             x, y, width, height = (int(value) for value in stats[number, :4])
-            boxes.append((x, y, x + width, y + height))
+            boxes.append((dx + x, dy + y, dx + x + width, dy + y + height))
             labels.append(label)
             pieces.append(numbers[y : y + height, x : x + width] == number)
     masks = np.zeros((len(boxes), *plane.shape), dtype=np.uint8)
