@@ -267,7 +267,8 @@ class LesionDetector(nn.Module):
         if image.ndim != 4 or image.shape[1] not in (1, 3):
             raise BatchError(f"'image' must be (B, 1 or 3, H, W), its shape is {tuple(image.shape)}.")
         height, width = image.shape[2:]
-        if self.backbone.training and len(image) * -(-height // _DIVISOR) * -(-width // _DIVISOR) < 2:
+        cells = len(image) * -(-height // _DIVISOR) * -(-width // _DIVISOR) * 4**self.truncation  # of the last stage
+        if self.backbone.training and cells < 2:
             raise BatchError(
                 f"{len(image)} slice of {height}x{width} pixels gives batch normalisation one value per channel: give "
                 "larger slices, or more of them."

@@ -14,7 +14,6 @@ from sklearn.metrics import roc_auc_score
 from torch.optim.lr_scheduler import CyclicLR, StepLR
 
 from covidct.errors import UsageError
-from covidct.sample import collate
 from covidct.tasks import ResNeXtPlusTask
 from tests.fakes.volumes import TinyVolumes, TinyVolumesDataModule, tiny_batch
 
@@ -50,10 +49,10 @@ class LabelledDataModule(TinyVolumesDataModule):
 
     shift = 0
 
-    def loader(self, *, shuffle: bool = False) -> torch.utils.data.DataLoader[Sample]:
+    def samples(self) -> LabelledVolumes:
         data = LabelledVolumes(self.count, classes=len(self.class_names))
         data.shift = self.shift
-        return torch.utils.data.DataLoader(data, batch_size=self.batch_size, shuffle=shuffle, collate_fn=collate)
+        return data
 
 
 def test_recipe_is_adam_in_triangles_of_four_epochs(trainer: MakeTrainer) -> None:
