@@ -25,7 +25,16 @@ if TYPE_CHECKING:
 
 __all__ = ("CohortFolder",)
 
-_BINDING = ("checkpoint_sha256", "preprocessing", "mask_source", "lesion_source", "on_fault", "covidct")
+_BINDING = (
+    "checkpoint_sha256",
+    "preprocessing",
+    "mask_source",
+    "lesion_source",
+    "lesion_thresholds",
+    "display_values",
+    "on_fault",
+    "covidct",
+)
 _RUN_KEYS = ("kind", "version", "research_use", "run")
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from covidct.errors import UsageError
-from covidct.inference.predictor import results_of_batch
-from covidct.metrics import VolumeSlices, slice_report, triage_report
+from covidct.inference.batch_results import results_of_batch
+from covidct.metrics import VolumeSlices, rates_table, slice_report, triage_report
 from covidct.report import write_evaluation_page, write_metrics_json, write_predictions_csv
+from covidct.report.tables import write_csv
 from covidct.result import CohortResult
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ("evaluate", "write_evaluation")
 
+_PICTURED = 24  # right and as many wrong slices with pictures: the gallery of the page
+
 
 def evaluate(
     task: BaseTask, batches: Iterable[Batch], *, run: dict[str, Any], resamples: int = 1000
@@ -31,8 +35,9 @@ def evaluate(
     """Apply a task to labelled batches and score it.
 
     Args:
-        task: a volume classifier; is put into evaluation mode.
-        batches: with ``label`` and ``subject``; scans of unknown class (-1) are not scored.
+        task: a classifier of volumes or of slices; is put into evaluation mode.
+        batches: with ``label`` and ``subject``; scans of unknown class (-1) are not scored. Of slices each is a case of
+            its own, and its subject is drawn as a whole.
         run: what makes the results, for the page.
         resamples: of the bootstrap over subjects.
 
@@ -45,9 +50,10 @@ def evaluate(
     """
     task.eval()
     results, subjects, slices = [], [], []
+    shown: Counter[bool] = Counter()
     for batch in batches:
         found = results_of_batch(task, batch)
-        results += found
+        results += found if batch["image"].ndim == 5 else _few_pictures(found, shown)
         subjects += batch["subject"].tolist()
         slices += _slices_of_batch(found, batch, positive=task.class_names[-1])
     names = task.class_names
@@ -64,6 +70,21 @@ def evaluate(
     if slices:
         report = replace(report, slices=slice_report(slices, positive=names[-1], resamples=resamples))
     return report, CohortResult(tuple(results), run)
+
+
+def _few_pictures(results: Sequence[ScanResult], shown: Counter[bool]) -> list[ScanResult]:
+    """Slices with pictures of the first right and the first wrong ones: a test part of thousands would fill the memory.
+
+    Args:
+        results: of a batch.
+        shown: right or wrong to the number that has pictures; is counted up.
+    """
+    kept = []
+    for result in results:
+        right = result.predicted == result.label
+        shown[right] += 1
+        kept.append(result if shown[right] <= _PICTURED else replace(result, preview=None))
+    return kept
 
 
 def _slices_of_batch(results: Sequence[ScanResult], batch: Batch, *, positive: str) -> list[VolumeSlices]:
@@ -83,7 +104,13 @@ def _slices_of_batch(results: Sequence[ScanResult], batch: Batch, *, positive: s
 
 
 def write_evaluation(
-    report: TriageReport, cohort: CohortResult, out: Path, *, title: str = "Evaluation", phantoms: bool = False
+    report: TriageReport,
+    cohort: CohortResult,
+    out: Path,
+    *,
+    title: str = "Evaluation",
+    phantoms: bool = False,
+    rates: bool = False,
 ) -> None:
     """Write ``metrics.json``, ``predictions.csv`` and ``report.html`` into a folder.
 
@@ -93,7 +120,12 @@ def write_evaluation(
         out: the folder; made when absent.
         title: headline of the page.
         phantoms: say that the scans are simulated.
+        rates: write ``rates.csv`` too, the table of :func:`covidct.metrics.rates_table`.
     """
     write_metrics_json(report, out / "metrics.json", run=cohort.run)
     write_predictions_csv(cohort, out / "predictions.csv", class_names=report.class_names)
     write_evaluation_page(report, cohort, out / "report.html", title=title, phantoms=phantoms)
+    if rates:
+        table = rates_table(report.confusion, report.class_names)
+        rows = [{"rate": name, **values} for name, values in table.T.to_dict().items()]
+        write_csv(rows, out / "rates.csv", columns=["rate", *table.columns])

@@ -1,4 +1,4 @@
-"""``covidct segment``: the lung mask of a scan, on the scan's own grid."""
+"""``covidct segment``: the lungs or the lesions of a scan as a mask on its own grid."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 from covidct.cli.command import run_function
 from covidct.cli.console import placed, research_use, results
 from covidct.cli.inspect import report_findings
-from covidct.errors import CovidctError, UsageError
+from covidct.cli.lesion_inputs import VOLUME_SUFFIXES, find_lesion_inputs, name_targets
+from covidct.errors import CheckpointError, CovidctError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,38 +18,107 @@ if TYPE_CHECKING:
 
 __all__ = ("run", "segment")
 
-_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")  # what covidct.io.write_mask writes
+_LUNGS, _LESIONS = "UNet3dTask", "LesionMaskRCNNTask"
 
 
 def run(verb: str, argv: Sequence[str]) -> int:
     """Entry of the command."""
-    return run_function(segment, argv, verb=verb)
+    return run_function(segment, argv, verb=verb, variadic={"scans": Path})
 
 
 def segment(
-    scan: Path,
+    scans: list[Path],
     out: Path,
     *,
     checkpoint: Path | None = None,
+    lung_checkpoint: Path | None = None,
     device: str = "auto",
     on_fault: Literal["error", "repair", "warn"] = "error",
     series: str | None = None,
+    score_threshold: float | None = None,
+    mask_threshold: float | None = None,
+    roi_nms: float | None = None,
+    rpn_nms: float | None = None,
+    display_values: bool = False,
+    overlays: bool = False,
 ) -> int:
-    """Find the lungs of a CT scan and write them as a label map (1 right lung, 2 left lung) on the scan's own grid.
+    """Find the lungs or the lesions of a CT scan and write them as labels on the scan's own grid.
 
-    Without a checkpoint by an air threshold and anatomy, with one by its network.
+    Without a checkpoint the lungs (1 right, 2 left) by an air threshold and anatomy; with that of a lung network by it;
+    with that of a lesion network the lesions (1 ground-glass opacity, 2 consolidation; 1 any lesion where it does not
+    tell types apart). Lesions are found in scans, single DICOM slices and pictures (PNG, JPEG, TIFF), one or many: with
+    several, or a folder of pictures, OUT is a folder with one mask each; failures are listed and the rest is done.
 
     Args:
-        scan: DICOM folder, file or zip, NIfTI, NRRD or MetaImage.
-        out: file to write; its suffix (.nii.gz, .nii, .nrrd, .mha, .mhd) chooses the format.
-        checkpoint: a .ckpt file of a lung network (UNet3dTask).
+        scans: DICOM folder, file or zip, NIfTI, NRRD or MetaImage; for lesions also single slices and pictures, folders
+            of them, and several of all these.
+        out: file to write; its suffix (.nii.gz, .nii, .nrrd, .mha, .mhd; .png for a slice or picture) chooses the
+            format. A folder for several masks.
+        checkpoint: a .ckpt file of a lung network (UNet3dTask) or a lesion network (LesionMaskRCNNTask).
+        lung_checkpoint: of a lung network, for the lungs that lesions are measured by; else the threshold's.
         device: of the network: auto (CUDA when there is one), cpu, or a torch device such as cuda:1.
         on_fault: what to do with wrong geometry: refuse it, repair what can be repaired, or go on as it is.
         series: SeriesInstanceUID to take where the input holds several.
+        score_threshold: least score of a lesion, in [0, 1]; here and below the default is the checkpoint's.
+        mask_threshold: of the soft masks of lesions, in [0, 1].
+        roi_nms: overlap of lesions of one type above which the weaker is dropped, in [0, 1].
+        rpn_nms: the same of the proposals.
+        display_values: take pictures for the window that the lesion network was trained with; they do not say it.
+        overlays: write a picture with lesions in colour, boxes and scores beside each mask of lesions.
 
     Returns:
-        0.
+        0; of lesions 1 when some inputs failed, 3 when all did.
     """
+    from covidct.inference.lesion_network import given_thresholds
+
+    thresholds = given_thresholds(
+        score_threshold=score_threshold, mask_threshold=mask_threshold, roi_nms=roi_nms, rpn_nms=rpn_nms
+    )
+    if checkpoint is not None and _task_of(checkpoint) == _LESIONS:
+        from covidct.cli.segment_lesions import load_networks, segment_all_lesions
+
+        inputs = name_targets(find_lesion_inputs(scans, series=series), out)
+        segmenter, lungs = load_networks(
+            checkpoint, lung_checkpoint, thresholds=thresholds, device=device, display_values=display_values
+        )
+        code = segment_all_lesions(inputs, segmenter=segmenter, lungs=lungs, on_fault=on_fault, overlays=overlays)
+        research_use()
+        return code
+    if thresholds or display_values or overlays or lung_checkpoint:
+        raise UsageError(
+            "Thresholds, --display-values, --overlays and --lung-checkpoint are for lesions: give the checkpoint of a "
+            "lesion network with --checkpoint, or leave them out."
+        )
+    if len(scans) > 1:
+        raise UsageError(
+            f"{len(scans)} scans are given, but lungs are found in one at a time: name one and its output."
+        )
+    return _segment_lungs(scans[0], out, checkpoint=checkpoint, device=device, on_fault=on_fault, series=series)
+
+
+def _task_of(checkpoint: Path) -> str:
+    """The task that a checkpoint is of, when it makes masks."""
+    from covidct.weights import RECORD_KEY, load_checkpoint
+
+    task = str(load_checkpoint(checkpoint)[RECORD_KEY].get("task"))
+    if task not in (_LUNGS, _LESIONS):
+        raise CheckpointError(
+            f"{checkpoint.name} belongs to {task}, which makes no masks: give a checkpoint of {_LUNGS} for lungs, or "
+            f"of {_LESIONS} for lesions."
+        )
+    return task
+
+
+def _segment_lungs(
+    scan: Path,
+    out: Path,
+    *,
+    checkpoint: Path | None,
+    device: str,
+    on_fault: Literal["error", "repair", "warn"],
+    series: str | None,
+) -> int:
+    """Write the lung mask of one scan."""
     _check_target(scan, out)
     from covidct.inference import segment_scan
     from covidct.io import read_scan, write_mask
@@ -86,8 +156,8 @@ def _segmenter(checkpoint: Path | None, device: str) -> LungSegmenter | None:
 
 def _check_target(scan: Path, out: Path) -> None:
     """Refuse an output that cannot be, before any work is done."""
-    if not out.name.lower().endswith(_SUFFIXES):
-        raise UsageError(f"{out} has no suffix of a volume: name the output *{', *'.join(_SUFFIXES)}.")
+    if not out.name.lower().endswith(VOLUME_SUFFIXES):
+        raise UsageError(f"{out} has no suffix of a volume: name the output *{', *'.join(VOLUME_SUFFIXES)}.")
     if out.is_dir():
         raise UsageError(f"{out} is a folder: name the file to write.")
     if out.exists() and scan.exists() and out.resolve() == scan.resolve():

@@ -15,7 +15,7 @@ from covidct.cli.console import research_use, results
 from covidct.cli.quiet import quiet_lightning
 from covidct.datamodules import BaseDataModule
 from covidct.errors import CovidctError, UsageError
-from covidct.tasks import BaseTask, SegmentationTask, load_task
+from covidct.tasks import BaseTask, CovidCTMaskNetTask, DetectionTask, SegmentationTask, load_task
 from covidct.weights import load_checkpoint
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class TaskCLI(LightningCLI):
         if self.verb == "test":
             text = (
                 "Folder for report.html, metrics.json and predictions.csv, or metrics.json and scores.csv of a "
-                "segmentation; none are written without it."
+                "segmentation or detection; none are written without it."
             )
             parser.add_argument("--out", type=Path | None, default=None, help=text)
         if self.verb == "predict":
@@ -142,27 +142,36 @@ class TaskCLI(LightningCLI):
 
     def run_test(self) -> None:
         """Metrics of the test part; with ``--out`` the report too."""
-        self.trainer.test(self.task, datamodule=self.datamodule)
-        if self.config.get("out") is None:
+        (scores, *_) = self.trainer.test(self.task, datamodule=self.datamodule) or [{}]
+        out = self.config.get("out")
+        if out is None:
             return
+        loader = self.datamodule.test_dataloader()
         if isinstance(self.task, SegmentationTask):
             from covidct.cli.segmentations import score_scans, write_segmentations
 
-            rows = score_scans(self.trainer, self.task, self.datamodule.test_dataloader(), scored=True)
-            write_segmentations(rows, self.config["out"], run=self._run_record())
-            results().print(f"scores: {self.config['out'] / 'scores.csv'}", markup=False, soft_wrap=True)
+            rows = score_scans(self.trainer, self.task, loader, scored=True)
+            write_segmentations(rows, out, run=self._run_record())
+            written = f"scores: {out / 'scores.csv'}"
+        elif isinstance(self.task, DetectionTask):
+            from covidct.cli.detections import detect_slices, write_detections
+
+            rows = detect_slices(self.trainer, self.task, loader, scored=True)
+            write_detections(rows, scores, out, run=self._run_record())
+            written = f"scores: {out / 'scores.csv'}"
         else:
             from covidct.cli.evaluation import evaluate, write_evaluation
 
-            report, cohort = evaluate(self.task, self.datamodule.test_dataloader(), run=self._run_record())
-            write_evaluation(report, cohort, self.config["out"])
-            results().print(f"report: {self.config['out'] / 'report.html'}", markup=False, soft_wrap=True)
+            report, cohort = evaluate(self.task, loader, run=self._run_record())
+            write_evaluation(report, cohort, out, rates=isinstance(self.task, CovidCTMaskNetTask))
+            written = f"report: {out / 'report.html'}"
+        results().print(written, markup=False, soft_wrap=True)
 
     def run_predict(self) -> None:
-        """Probabilities, or volumes of the lungs, of every scan of the data module's prediction part, as one table."""
+        """One table of the data module's prediction part: probabilities, volumes of the lungs, or detections."""
         if self.trainer.world_size > 1:
             raise UsageError("'covidct predict' writes one table: use --trainer.devices=1.")
-        if isinstance(self.task, SegmentationTask):
+        if isinstance(self.task, SegmentationTask | DetectionTask):
             self._predict_masks(self.task)
             return
         from covidct.report import write_predictions_csv
@@ -174,14 +183,19 @@ class TaskCLI(LightningCLI):
         write_predictions_csv(CohortResult(tuple(scans)), self.config["out"], class_names=names)
         results().print(f"{len(scans)} predictions: {self.config['out']}", markup=False, soft_wrap=True)
 
-    def _predict_masks(self, task: SegmentationTask) -> None:
-        """Volumes of the lungs; the masks themselves are `covidct segment`'s to write."""
+    def _predict_masks(self, task: SegmentationTask | DetectionTask) -> None:
+        """Volumes of the lungs, or detections by slice; the masks themselves are `covidct segment`'s to write."""
+        from covidct.cli.detections import detect_slices
         from covidct.cli.segmentations import score_scans
         from covidct.report import write_segmentation_csv
 
         self.datamodule.prepare_data()
         self.datamodule.setup("predict")
-        rows = score_scans(self.trainer, task, self.datamodule.predict_dataloader(), scored=False)
+        loader = self.datamodule.predict_dataloader()
+        if isinstance(task, DetectionTask):
+            rows = detect_slices(self.trainer, task, loader, scored=False)
+        else:
+            rows = score_scans(self.trainer, task, loader, scored=False)
         write_segmentation_csv(rows, self.config["out"])
         results().print(f"{len(rows)} predictions: {self.config['out']}", markup=False, soft_wrap=True)
 

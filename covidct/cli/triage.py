@@ -36,15 +36,24 @@ def triage_inputs(
     on_fault: Literal["error", "repair", "warn"] = "error",
     device: str = "auto",
     explain: bool = True,
+    lesions: Path | None = None,
+    score_threshold: float | None = None,
+    mask_threshold: float | None = None,
+    roi_nms: float | None = None,
+    rpn_nms: float | None = None,
+    display_values: bool = False,
 ) -> int:
-    """Apply a checkpoint to CT scans: probabilities, slice scores and lung volumes as pages, JSON and one table.
+    """Apply a checkpoint to CT scans: probabilities, slice scores, lung volumes as pages, JSON and one table.
+
+    A classifier of slices is applied to every slice that shows lung; the scan's probabilities are the mean over the
+    tenth of the slices that it finds most suspicious. With a lesion network the lesions are found and measured too.
 
     The pre-processing is the one the checkpoint was trained with. One bad input does not stop the rest. Results are
     named by pseudonyms; which input is behind one stands in OUT/inputs.csv alone, which is not to be shared.
 
     Args:
         inputs: files, DICOM folders, zips, or folders with any of them.
-        checkpoint: a .ckpt file that covidct wrote, for CT volumes.
+        checkpoint: a .ckpt file that covidct wrote, of a classifier of CT volumes or CT slices.
         out: folder for index.html, cohort.csv and scans/.
         lung_checkpoint: a .ckpt file of a lung network, whose masks are then used; needed where the task was trained
             with them.
@@ -52,16 +61,33 @@ def triage_inputs(
         on_fault: what to do with wrong geometry: refuse it, repair what can be repaired, or go on as it is.
         device: auto (CUDA when there is one), cpu, or a torch device such as cuda:1.
         explain: draw Grad-CAM on the slices, in the scale that the checkpoint keeps; --no-explain saves a little time.
+        lesions: a .ckpt file of a lesion network (LesionMaskRCNNTask).
+        score_threshold: least score of a lesion, in [0, 1]; here and below the default is the lesion checkpoint's.
+        mask_threshold: of the soft masks of lesions, in [0, 1].
+        roi_nms: overlap of lesions of one type above which the weaker is dropped, in [0, 1].
+        rpn_nms: the same of the proposals.
+        display_values: take folders of pictures for the window that slice and lesion networks were trained with; they
+            do not say it.
 
     Returns:
         0, 1 when some inputs failed, 3 when all did.
     """
     from covidct.cli.cohort_folder import CohortFolder
     from covidct.inference import Predictor, discover
+    from covidct.inference.lesion_network import given_thresholds
     from covidct.inference.triage import run_record
 
     predictor = Predictor(
-        checkpoint, lung_checkpoint=lung_checkpoint, device=device, on_fault=on_fault, explain=explain
+        checkpoint,
+        lung_checkpoint=lung_checkpoint,
+        device=device,
+        on_fault=on_fault,
+        explain=explain,
+        lesion_checkpoint=lesions,
+        lesion_thresholds=given_thresholds(
+            score_threshold=score_threshold, mask_threshold=mask_threshold, roi_nms=roi_nms, rpn_nms=rpn_nms
+        ),
+        display_values=display_values,
     )
     scans = discover(inputs)
     folder = CohortFolder(out, run=run_record(predictor), scans=scans, resume=resume)

@@ -12,7 +12,7 @@ from covidct.io.names import natural_key
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ("ScanInput", "discover")
+__all__ = ("ScanInput", "discover", "is_dicom")
 
 _VOLUMES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".zip")
 _RASTERS = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
@@ -71,7 +71,7 @@ def _search(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Scan
     for entry in sorted(folder.iterdir(), key=_by_name):
         if not entry.name.startswith("."):
             (folders if entry.is_dir() else files).append(entry)
-    if any(_is_dicom(file) for file in files):
+    if any(is_dicom(file) for file in files):
         yield from _parts(folder)
         yield from (ScanInput(file) for file in sorted(folder.rglob("*"), key=_by_name) if _is_volume(file))
         return
@@ -102,8 +102,12 @@ def _is_volume(file: Path) -> bool:
     return file.name.lower().endswith(_VOLUMES) and not file.name.startswith(".") and file.is_file()
 
 
-def _is_dicom(file: Path) -> bool:
-    """Does the name or the prefix say that this is DICOM."""
+def is_dicom(file: Path) -> bool:
+    """Does the name or the prefix say that this is DICOM.
+
+    Args:
+        file: any file; one that cannot be read is none.
+    """
     if file.suffix.lower() in _DICOM:
         return True
     try:

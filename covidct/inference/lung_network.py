@@ -16,7 +16,7 @@ __all__ = ("find_lung_network",)
 
 
 def find_lung_network(
-    path: str | os.PathLike[str] | None, *, trained_with: str, device: torch.device
+    path: str | os.PathLike[str] | None, *, trained_with: str, device: torch.device, of_use: bool = False
 ) -> LungSegmenter | None:
     """Read the lung network that is given, and see that it suits the task.
 
@@ -24,6 +24,7 @@ def find_lung_network(
         path: a ``.ckpt`` file of a lung network, or None.
         trained_with: ``mask_source`` of the task's pre-processing record.
         device: where the network shall run.
+        of_use: whether lungs are wanted though the task takes no mask: to leave out slices, to measure lesions.
 
     Returns:
         The network; None where none is given and none is needed.
@@ -41,7 +42,7 @@ def find_lung_network(
                 "its checkpoint too (lung_checkpoint, --lung-checkpoint)."
             )
         return None
-    if trained_with == "none":
+    if trained_with == "none" and not of_use:
         raise UsageError("The task takes no lung mask, so a lung network is of no use: leave it out.")
     segmenter = LungSegmenter.from_checkpoint(path, device=device)
     if bound and segmenter.mask_source != trained_with:

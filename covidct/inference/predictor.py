@@ -7,17 +7,18 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import torch
 
 from covidct.errors import CheckpointError
-from covidct.inference.attention import positive_slices, reason_without_attention
+from covidct.inference.batch_results import results_of_batch
 from covidct.inference.device import find_device
-from covidct.inference.explained import predict, slice_heat, with_cam
+from covidct.inference.lesion_network import find_lesion_network
+from covidct.inference.lesions import with_lesions
 from covidct.inference.lung_network import find_lung_network
-from covidct.inference.preview import finer_preview, make_montage, make_preview
-from covidct.inference.segment import segment_scan
-from covidct.result import ScanResult
+from covidct.inference.preview import finer_preview, make_montage
+from covidct.inference.segment import LungSegmentation, lungs_if_any, segment_scan
+from covidct.inference.slice_classifier import result_of_slices
+from covidct.models.lesion_map import assumed_window
 from covidct.sample import collate
 from covidct.tasks import ClassificationTask, load_task
 from covidct.transforms import prepare_volume, to_sample
@@ -26,45 +27,52 @@ from covidct.weights import sha256_file
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
-
-    from numpy.typing import NDArray
+    from collections.abc import Iterator, Mapping
 
     from covidct.inference.discover import ScanInput
     from covidct.preprocessing import Preprocessing
-    from covidct.sample import Batch
+    from covidct.result import ScanResult
     from covidct.tasks import BaseTask
-    from covidct.volume import Volume
+    from covidct.volume import Finding, Volume
 
-__all__ = ("Predictor", "results_of_batch")
-
-_IDENTITY = ("subject", "scan", "label")
+__all__ = ("Predictor",)
 
 
 class Predictor:
-    """A trained volume classifier, ready to be applied.
+    """A trained classifier, of volumes or of their slices, ready to be applied.
+
+    A classifier of slices sees every slice that shows lung, where the lungs can be found, else every slice; the scan's
+    probabilities follow from the slices' by :data:`covidct.inference.slices.SLICE_RULE`.
 
     Attributes:
         task: in evaluation mode, on the device.
         preprocessing: the checkpoint's record; it alone says what happens to a scan.
         sha256: of the checkpoint file.
         segmenter: the lung network, None where there is none.
+        lesion_segmenter: the lesion network, None where there is none.
         mask_source: where lung masks come from, see :class:`covidct.result.ScanResult`; that of the training, unless a
             lung network was given.
         on_fault: what is done with wrong geometry.
         explain: whether the pictures have Grad-CAM.
+        display_values: whether scans in display values are taken for the window of the training.
 
     Args:
-        checkpoint: a ``.ckpt`` file of a task on CT volumes.
+        checkpoint: a ``.ckpt`` file of a task on CT volumes or CT slices.
         lung_checkpoint: a ``.ckpt`` file of a lung network: needed where the task was trained with its masks, and then
             it must be that very file; another task gets its masks from it instead of those it was trained with.
         device: ``"auto"`` (CUDA when there is one, else the CPU) or a torch device such as ``"cuda:1"``.
         on_fault: ``"error"``, ``"repair"`` or ``"warn"``, see :func:`covidct.io.read_scan`.
         explain: put Grad-CAM into the pictures; it costs little beside the network itself.
+        lesion_checkpoint: a ``.ckpt`` file of a lesion network (``LesionMaskRCNNTask``): results then have its lesions.
+        lesion_thresholds: ``score_threshold``, ``mask_threshold``, ``nms_threshold`` and ``rpn_nms_threshold`` of
+            :meth:`covidct.models.LesionSegmenter.from_checkpoint`, as far as they are not the checkpoint's.
+        display_values: take scans in display values (folders of pictures) for the window that slice and lesion networks
+            were trained with, which pictures do not say; results get a finding.
 
     Raises:
         CheckpointError: when a file is damaged, pickled, or of a task of another kind.
-        UsageError: when there is no such device, or the lung network is missing, another one, or of no use to the task.
+        UsageError: when there is no such device, the lung network is missing, another one, or of no use to the task, or
+            a threshold is out of range or given without a lesion network.
     """
 
     def __init__(
@@ -75,6 +83,9 @@ class Predictor:
         device: str = "auto",
         on_fault: Literal["error", "repair", "warn"] = "error",
         explain: bool = True,
+        lesion_checkpoint: str | os.PathLike[str] | None = None,
+        lesion_thresholds: Mapping[str, float] | None = None,
+        display_values: bool = False,
     ) -> None:
         """Load the checkpoints."""
         task = load_task(checkpoint)
@@ -83,19 +94,27 @@ class Predictor:
                 f"The checkpoint belongs to {type(task).__name__}, which does not classify scans: give one of a "
                 "classifier, such as MaskedGAPResNetTask; a lung network is given as the lung checkpoint."
             )
-        if task.preprocessing is None or task.preprocessing.kind != "ct_volume":
+        if task.preprocessing is None or task.preprocessing.kind not in ("ct_volume", "ct_slice"):
             kind = "no recorded pre-processing" if task.preprocessing is None else f"{task.preprocessing.kind} data"
             raise CheckpointError(
                 f"The checkpoint belongs to {type(task).__name__} on {kind}, but whole CT volumes are asked for: "
-                "give a checkpoint of a task on CT volumes, such as MaskedGAPResNetTask."
+                "give a checkpoint of a task on CT volumes or their slices, such as MaskedGAPResNetTask."
             )
         self.device = find_device(device)
         self.task: BaseTask = task.to(self.device).eval()
         self.preprocessing = task.preprocessing
         self.sha256 = sha256_file(checkpoint)
+        self.by_slices = self.preprocessing.kind == "ct_slice"
         self.segmenter = find_lung_network(
-            lung_checkpoint, trained_with=self.preprocessing.mask_source, device=self.device
+            lung_checkpoint,
+            trained_with=self.preprocessing.mask_source,
+            device=self.device,
+            of_use=self.by_slices or lesion_checkpoint is not None,
         )
+        self.lesion_segmenter = find_lesion_network(
+            lesion_checkpoint, thresholds=lesion_thresholds, device=self.device, assume_window=display_values
+        )
+        self.display_values = display_values
         self.mask_source = self.segmenter.mask_source if self.segmenter else self.preprocessing.mask_source
         self.on_fault = on_fault
         self.explain = explain
@@ -136,8 +155,30 @@ class Predictor:
             InputError: when the volume has no lungs, no Hounsfield units or no geometry.
         """
         seconds = dict(seconds or {})
+        diagnose = self._by_slices if self.by_slices else self._by_volume
+        result, lungs = diagnose(volume, id, seconds)
+        found = result.findings
+        if self.lesion_segmenter is not None:
+            # a lung field has no sides, and more than the lungs in it
+            sided = lungs if lungs and lungs.mask_source != "lung_field" else self.segmenter
+            with _timed(seconds, "lesions"):
+                result, more = with_lesions(result, volume, segmenter=self.lesion_segmenter, lungs=sided)
+            found = (*found, *more)
+        return replace(
+            result,
+            findings=(*volume.findings, *found),
+            geometry=_geometry(volume),
+            lungs_ml=dict(lungs.lungs_ml) if lungs else {},
+            seconds=seconds,
+        )
+
+    def _by_volume(
+        self, volume: Volume, id: str, seconds: dict[str, float]
+    ) -> tuple[ScanResult, LungSegmentation | None]:
+        """What a network of volumes says of a scan, and its lungs."""
         with _timed(seconds, "prepare"):
-            record, mask, lungs_ml = self._lungs(volume)
+            record, lungs = self._lungs(volume)
+            mask = lungs.mask if lungs else None
             nobody = torch.tensor(0)
             prepared = prepare_volume(volume, record, lung_mask=mask)
             batch = collate([to_sample(prepared, id=id, subject=nobody, scan=nobody)])
@@ -148,89 +189,41 @@ class Predictor:
             montage = None
             if result.attention:
                 montage = make_montage(result.attention, batch, volume, record, lung_mask=mask)
-        return replace(
-            result,
-            findings=volume.findings,
-            geometry=_geometry(volume),
-            lungs_ml=lungs_ml,
-            mask_source=self.mask_source,
-            seconds=seconds,
-            preview=preview,
-            montage=montage,
-        )
+        return replace(result, mask_source=self.mask_source, preview=preview, montage=montage), lungs
 
-    def _lungs(self, volume: Volume) -> tuple[Preprocessing, NDArray[np.uint8] | None, dict[str, float]]:
-        """The record to apply, the lung mask it needs, and the volume of the lungs."""
+    def _by_slices(
+        self, volume: Volume, id: str, seconds: dict[str, float]
+    ) -> tuple[ScanResult, LungSegmentation | None]:
+        """What a network of slices says of a scan, and its lungs."""
+        record = self.preprocessing
+        told: tuple[Finding, ...] = ()
+        if volume.intensity == "unit" and record.window is not None and self.display_values:
+            told = (assumed_window(record.window),)
+            record = replace(record, window=None)
+        with _timed(seconds, "prepare"):
+            if record.masking == "original":
+                lungs = lungs_if_any(volume, segmenter=self.segmenter)
+                record = replace(record, mask_source="file" if lungs else "none")
+            else:
+                record, lungs = self._lungs(volume)
+        with _timed(seconds, "network"):
+            result = result_of_slices(self.task, volume, record, id=id, lung_mask=lungs.mask if lungs else None)
+        source = lungs.mask_source if lungs else "none"
+        return replace(result, findings=(*told, *result.findings), mask_source=source), lungs
+
+    def _lungs(self, volume: Volume) -> tuple[Preprocessing, LungSegmentation | None]:
+        """The record to apply and the lung mask it needs."""
         record = self.preprocessing
         if self.segmenter is None and record.mask_source == "lung_field":
             # found once, for the network and the pictures; it has no sides, and more than the lungs in it
-            return replace(record, mask_source="file"), lungs_of_volume(volume, record, None), {}
-        if self.segmenter is None and record.mask_source != "threshold":
-            return record, None, {}
-        lungs = segment_scan(volume, segmenter=self.segmenter)
-        # by threshold, the same mask that prepare_volume would find: computed once and measured here
-        return replace(record, mask_source="file"), lungs.mask, dict(lungs.lungs_ml)
-
-
-def results_of_batch(task: BaseTask, batch: Batch, *, explain: bool = True) -> list[ScanResult]:
-    """Apply a task to a batch of CT volumes.
-
-    Args:
-        task: a volume classifier in evaluation mode; the batch is moved to its device.
-        batch: as :func:`covidct.sample.collate` makes it, with ``lung_mask`` where the task has pooling weights.
-        explain: put Grad-CAM into the pictures, in the fixed scale of the task.
-
-    Returns:
-        One result per scan with probabilities, slice scores or attention, and pictures; ``label`` where the batch has
-        one.
-    """
-    on_device = {
-        key: value.to(task.device) if isinstance(value, torch.Tensor) and key in (*task.inputs, *_IDENTITY) else value
-        for key, value in batch.items()
-    }
-    found, explained = predict(task, on_device, explain=explain)
-    with torch.inference_mode():
-        weights = _pooling_weights(task, on_device)
-    names, without = task.class_names, reason_without_attention(task)
-    source = task.preprocessing.mask_source if task.preprocessing else ""
-    results = []
-    for index, name in enumerate(batch["id"]):
-        probabilities = dict(zip(names, found["prob"][index].tolist(), strict=True))
-        predicted = names[int(found["pred"][index])]
-        scores = _slice_scores(found, index, names.index(predicted))
-        attention = tuple(found["attention"][index].tolist()) if "attention" in found else ()
-        positive = positive_slices(attention, diagnosed=predicted == names[-1]) if attention else ()
-        label = int(batch["label"][index]) if "label" in batch else -1
-        shown = slice_heat(explained, index) or scores or attention
-        preview = make_preview(batch, index, scores=shown, weights=weights)
-        results.append(
-            ScanResult(
-                id=name,
-                status="done",
-                probabilities=probabilities,
-                predicted=predicted,
-                slice_scores=scores,
-                attention=attention,
-                positive_slices=positive,
-                slice_note=without,
-                label=names[label] if label >= 0 else "",
-                mask_source=source,
-                preview=with_cam(preview, explained, index),
+            mask = lungs_of_volume(volume, record, None)
+            return replace(record, mask_source="file"), mask if mask is None else LungSegmentation(
+                mask, {}, "lung_field"
             )
-        )
-    return results
-
-
-def _slice_scores(found: dict[str, Any], index: int, label: int) -> tuple[float, ...]:
-    """Scores of the predicted class, slice by slice; empty when the network has none."""
-    scores = found.get("slice_scores")
-    return () if scores is None else tuple(scores[index, :, label].tolist())
-
-
-def _pooling_weights(task: BaseTask, batch: Batch) -> torch.Tensor | None:
-    """Pooling weights of the network; None when it has none."""
-    make = getattr(task.model, "pooling_weights", None)
-    return None if make is None or "lung_mask" not in batch else make(batch["lung_mask"])
+        if self.segmenter is None and record.mask_source != "threshold":
+            return record, None
+        # by threshold, the same mask that prepare_volume would find: computed once and measured here
+        return replace(record, mask_source="file"), segment_scan(volume, segmenter=self.segmenter)
 
 
 def _geometry(volume: Volume) -> dict[str, Any]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from covidct.sample import Batch
     from covidct.volume import Volume
 
-__all__ = ("finer_preview", "make_montage", "make_preview")
+__all__ = ("choose_slices", "finer_preview", "make_montage", "make_preview")
 
 _READABLE = 128  # voxels across a picture: the published cube's
 _SHOWN = 6  # slices of a scan in its report: a row that is read at a glance
@@ -34,25 +34,34 @@ def make_preview(
     """Pictures of one scan of a batch: slices evenly spaced through the lungs, the one of highest score among them.
 
     Args:
-        batch: CT volumes with ``lung_mask``.
+        batch: CT volumes with ``lung_mask``, or CT slices, each of which is its own picture.
         index: of the scan in the batch.
         scores: score or attention of each slice, NaN where there is none.
         weights: (B, D, h, w) pooling weights, or None.
 
     Returns:
-        At most six slices; None for a batch without lung masks.
+        At most six slices; None for volumes without lung masks.
     """
+    if batch["image"].ndim == 4:
+        return _slice_preview(batch, index)
     if "lung_mask" not in batch:
         return None
     mask = batch["lung_mask"][index, 0].cpu().numpy()
     image = batch["image"][index, 0].cpu().numpy()
-    chosen = _shown_slices(mask, np.asarray(scores, dtype=np.float64))
+    chosen = choose_slices(mask, np.asarray(scores, dtype=np.float64))
     return Preview(
         slices=np.rint(image[chosen] * 255).astype(np.uint8),
         lung_mask=mask[chosen],
         weights=None if weights is None else weights[index, chosen].cpu().numpy(),
         indices=tuple(int(number) for number in chosen),
     )
+
+
+def _slice_preview(batch: Batch, index: int) -> Preview:
+    """One slice of a batch of slices, with what is known of the lungs."""
+    image = np.rint(batch["image"][index, :1].cpu().numpy() * 255).astype(np.uint8)
+    mask = batch["lung_mask"][index].cpu().numpy() if "lung_mask" in batch else np.zeros_like(image)
+    return Preview(slices=image, lung_mask=mask, weights=None, indices=(0,))
 
 
 def finer_preview(
@@ -113,8 +122,13 @@ def make_montage(
     return attention_montage(slices, attention, indices)
 
 
-def _shown_slices(mask: NDArray[np.uint8], scores: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Indices of the slices to show, feet to head."""
+def choose_slices(mask: NDArray[np.uint8], scores: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Indices of the slices to show, feet to head: through the lungs where there are any, the best among them.
+
+    Args:
+        mask: (D, H, W) lungs; all 0 where they are unknown.
+        scores: (D,) of the slices, NaN where there is none; may be empty.
+    """
     lung = np.flatnonzero(mask.any((1, 2)))
     if not len(lung):
         lung = np.arange(len(mask))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from covidct.models import LungSegmenter
     from covidct.volume import Volume
 
-__all__ = ("LungSegmentation", "lungs_ml", "segment_scan")
+__all__ = ("LungSegmentation", "lungs_if_any", "lungs_ml", "segment_scan")
 
 _SIDES = {"right": 1, "left": 2}
 
@@ -59,6 +59,19 @@ def segment_scan(scan: Volume, *, segmenter: LungSegmenter | None = None) -> Lun
         raise no_lungs()
     source = "threshold" if segmenter is None else segmenter.mask_source
     return LungSegmentation(mask, lungs_ml(mask, scan.spacing), source)
+
+
+def lungs_if_any(scan: Volume, *, segmenter: LungSegmenter | None = None) -> LungSegmentation | None:
+    """The lungs of a scan where they can be found: None for display values, unknown spacing, or no lungs.
+
+    Args:
+        scan: any volume.
+        segmenter: the network; None: the classical mask.
+    """
+    try:
+        return segment_scan(scan, segmenter=segmenter)
+    except InputError:
+        return None
 
 
 def no_lungs() -> InputError:

@@ -15,11 +15,12 @@ from covidct import RESEARCH_USE
 from covidct.errors import CovidctError
 from covidct.inference.discover import discover
 from covidct.inference.predictor import Predictor
+from covidct.inference.slices import SLICE_RULE
 from covidct.result import CohortResult, ScanResult
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from covidct.inference.discover import ScanInput
@@ -39,16 +40,22 @@ def triage(
     device: str = "auto",
     on_fault: Literal["error", "repair", "warn"] = "error",
     explain: bool = True,
+    lesion_checkpoint: str | os.PathLike[str] | None = None,
+    lesion_thresholds: Mapping[str, float] | None = None,
+    display_values: bool = False,
 ) -> CohortResult:
     """Apply a checkpoint to all scans among files, folders and zips.
 
     Args:
         paths: what to look through, see :func:`covidct.inference.discover`.
-        checkpoint: a ``.ckpt`` file of a task on CT volumes.
+        checkpoint: a ``.ckpt`` file of a task on CT volumes or CT slices.
         lung_checkpoint: a ``.ckpt`` file of a lung network, see :class:`Predictor`.
         device: ``"auto"`` or a torch device.
         on_fault: what to do with wrong geometry, see :func:`covidct.io.read_scan`.
         explain: put Grad-CAM into the pictures.
+        lesion_checkpoint: a ``.ckpt`` file of a lesion network, see :class:`Predictor`.
+        lesion_thresholds: of the lesion network, see :class:`Predictor`.
+        display_values: take pictures for the window of the training, see :class:`Predictor`.
 
     Returns:
         One result per scan in the order found. Ids are random and lead nowhere; a scan that could not be used has the
@@ -59,7 +66,14 @@ def triage(
         CheckpointError: when a checkpoint cannot be used.
     """
     predictor = Predictor(
-        checkpoint, lung_checkpoint=lung_checkpoint, device=device, on_fault=on_fault, explain=explain
+        checkpoint,
+        lung_checkpoint=lung_checkpoint,
+        device=device,
+        on_fault=on_fault,
+        explain=explain,
+        lesion_checkpoint=lesion_checkpoint,
+        lesion_thresholds=lesion_thresholds,
+        display_values=display_values,
     )
     scans = discover(paths)
     results = tuple(examine(predictor, scan, id=f"scan-{secrets.token_hex(6)}") for scan in scans)
@@ -137,7 +151,8 @@ def _names_in_zip(path: Path) -> set[str]:
 
 def run_record(predictor: Predictor) -> dict[str, Any]:
     """What made a cohort's results: versions, checkpoint, pre-processing, options, start; no path, no user name."""
-    return {
+    lesions = predictor.lesion_segmenter
+    record = {
         "research_use": RESEARCH_USE,
         "covidct": covidct.__version__,
         "python": platform.python_version(),
@@ -151,3 +166,10 @@ def run_record(predictor: Predictor) -> dict[str, Any]:
         "device": str(predictor.device),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+    if predictor.by_slices:
+        record["slice_rule"] = SLICE_RULE
+    if lesions is not None:
+        record |= {"lesion_source": lesions.mask_source, "lesion_thresholds": lesions.thresholds}
+    if predictor.display_values:
+        record["display_values"] = "taken for the window of the training"
+    return record

@@ -1,5 +1,8 @@
 from .lesion_detector import LesionDetector as LesionDetector
+from .lesion_map import LesionMap as LesionMap
+from .lesion_map import SliceDetections as SliceDetections
 from .lesion_mask_rcnn import LesionMaskRCNN as LesionMaskRCNN
+from .lesion_segmenter import LesionSegmenter as LesionSegmenter
 from .lung_segmenter import LungSegmenter as LungSegmenter
 from .mask_net import CovidCTMaskNet as CovidCTMaskNet
 from .mask_net import TakenOver as TakenOver
@@ -13,10 +16,13 @@ __all__ = (
     "CovidCTMaskNet",
     "InferenceUNet3d",
     "LesionDetector",
+    "LesionMap",
     "LesionMaskRCNN",
+    "LesionSegmenter",
     "LungSegmenter",
     "MaskedGAPResNet",
     "ResNeXtPlus",
+    "SliceDetections",
     "TakenOver",
     "UNet3d",
     "inference_copy",

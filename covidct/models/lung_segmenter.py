@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -13,27 +12,25 @@ import torch
 
 from covidct.errors import CheckpointError, UsageError
 from covidct.functional import keep_lungs, labels_from_logits, sliding_window_labels
+from covidct.models.stored_network import stored_network, stored_preprocessing
 from covidct.models.unet3d import UNet3d
 from covidct.models.unet3d_inference import inference_copy
-from covidct.preprocessing import Preprocessing
 from covidct.transforms import prepare_volume
 from covidct.transforms.prepare import to_unit
-from covidct.weights import RECORD_KEY, load_checkpoint, load_state, sha256_file
+from covidct.weights import load_checkpoint, sha256_file
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
-    from typing import Any
 
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from covidct.preprocessing import Preprocessing
     from covidct.volume import Volume
 
 __all__ = ("LungSegmenter",)
 
 _TASK = "UNet3dTask"
-_PREFIX = "model."  # of the network in the state of a task
 _CLASSES = ("background", "right_lung", "left_lung")
 _LEAST_LUNGS_MM3 = 0.68e6  # both lungs together; Liao et al.'s reference code (DSB2017, step1.py), as segment_lungs
 
@@ -111,9 +108,14 @@ class LungSegmenter:
         """
         name = Path(path).name
         checkpoint = load_checkpoint(path)
-        preprocessing = _preprocessing(checkpoint[RECORD_KEY], name)
+        preprocessing = stored_preprocessing(checkpoint, task=_TASK, what="a lung network", file=name)
         parameters = checkpoint["hyper_parameters"]
-        network = _network(parameters, checkpoint["state_dict"], name)
+        network = stored_network(UNet3d, checkpoint, file=name)
+        if network.num_classes != len(_CLASSES):
+            raise CheckpointError(
+                f"The network in {name} has {network.num_classes} classes, a lung network has {', '.join(_CLASSES)}: "
+                "give a checkpoint of one."
+            )
         windows = {key: parameters[key] for key in ("window_size", "overlap") if parameters.get(key) is not None}
         if preprocessing.size is not None:  # a task without a window of its own takes the cubes of its training
             windows.setdefault("window_size", preprocessing.size)
@@ -180,35 +182,3 @@ def _box_with_rim(mask: NDArray[np.uint8]) -> tuple[slice, ...]:
     plane = np.asarray(mask.any(0))
     filled = [np.flatnonzero(lines) for lines in ([one.any() for one in mask], plane.any(1), plane.any(0))]
     return tuple(slice(max(int(f[0]) - 1, 0), int(f[-1]) + 2) if len(f) else slice(0) for f in filled)
-
-
-def _preprocessing(record: Mapping[str, Any], file: str) -> Preprocessing:
-    """The pre-processing of the training, when the checkpoint is of the lung network's task."""
-    if record.get("task") != _TASK:
-        raise CheckpointError(
-            f"{file} belongs to {record.get('task', 'no task of covidct')}, not to {_TASK}: give a checkpoint of a "
-            "lung network."
-        )
-    if record.get("preprocessing") is None:
-        raise CheckpointError(
-            f"{file} has no recorded pre-processing, so what the network has to see is unknown: train it with a data "
-            "module of covidct."
-        )
-    return Preprocessing.from_dict(record["preprocessing"])
-
-
-def _network(parameters: Mapping[str, Any], state: Mapping[str, Tensor], file: str) -> UNet3d:
-    """The network with its weights."""
-    known = inspect.signature(UNet3d).parameters
-    try:
-        network = UNet3d(**{name: value for name, value in parameters.items() if name in known})
-    except (TypeError, ValueError, RuntimeError) as error:  # UsageError is a ValueError
-        raise CheckpointError(f"The hyper-parameters in {file} are damaged ({error}): train again.") from error
-    weights = {name.removeprefix(_PREFIX): value for name, value in state.items() if name.startswith(_PREFIX)}
-    load_state(network, weights, source=file, error=CheckpointError)
-    if network.num_classes != len(_CLASSES):
-        raise CheckpointError(
-            f"The network in {file} has {network.num_classes} classes, a lung network has {', '.join(_CLASSES)}: "
-            "give a checkpoint of one."
-        )
-    return network

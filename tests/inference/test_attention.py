@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from covidct.inference.predictor import results_of_batch
+from covidct.inference.batch_results import results_of_batch
 from covidct.tasks import ResNeXtPlusTask
 from tests.fakes.volumes import tiny_batch
 

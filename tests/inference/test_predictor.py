@@ -12,7 +12,7 @@ import torch
 from covidct.errors import CheckpointError, InputError, UsageError
 from covidct.explain import GradCAM
 from covidct.inference import Predictor
-from covidct.inference.predictor import results_of_batch
+from covidct.inference.batch_results import results_of_batch
 from covidct.inference.preview import finer_preview, make_preview
 from covidct.labels import CLASSES
 from covidct.models import LungSegmenter
