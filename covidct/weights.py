@@ -7,6 +7,7 @@ that holds pickled objects could run code, so it is refused.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 import re
@@ -23,6 +24,7 @@ from safetensors.torch import save_file
 
 from covidct.atomic import atomic_path
 from covidct.errors import CheckpointError, UsageError, WeightsError
+from covidct.legacy_torch import without_class_sources
 
 if TYPE_CHECKING:
     import os
@@ -157,7 +159,9 @@ def load_foreign(path: str | os.PathLike[str], *, stand_ins: Mapping[str, type])
     path = Path(path)
     _require_file(path, WeightsError)
     with torch.serialization.safe_globals([(stand_in, name) for name, stand_in in stand_ins.items()]):
-        return _torch_load(path, WeightsError)
+        if zipfile.is_zipfile(path):
+            return _torch_load(path, WeightsError)
+        return _torch_load(path, WeightsError, io.BytesIO(without_class_sources(path.read_bytes())))
 
 
 def load_state(
@@ -280,13 +284,16 @@ def _require_tensors(state: object, path: Path) -> dict[str, Tensor]:
     return state
 
 
-def _torch_load(path: Path, error: type[WeightsError]) -> Any:  # noqa: ANN401  (whatever the file holds)
-    """The library's one ``torch.load``: tensors and plain data only, checksums verified, on the CPU."""
+def _torch_load(path: Path, error: type[WeightsError], content: io.BytesIO | None = None) -> Any:  # noqa: ANN401
+    """The library's one ``torch.load``: tensors and plain data only, checksums verified, on the CPU.
+
+    ``content`` stands for the bytes of the file where they were changed on the way.
+    """
     try:
-        zipped = zipfile.is_zipfile(path)
+        zipped = content is None and zipfile.is_zipfile(path)
         if zipped:
             _require_checksums(path, error)
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+        return torch.load(content or path, map_location="cpu", weights_only=True, mmap=zipped)
     except WeightsError:
         raise
     except Exception as reason:  # a damaged file makes the reader fail in any way

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(__file__).parents[1] / "covidct"
 LEVELS = (
-    {"__init__", "atomic", "errors", "labels", "preprocessing", "result", "sample", "volume"},
+    {"__init__", "atomic", "errors", "labels", "legacy_torch", "preprocessing", "result", "sample", "volume"},
     {"functional", "io", "weights"},
     {"layers", "losses", "metrics", "phantom", "transforms"},
     {"datasets", "models"},

@@ -137,7 +137,7 @@ def _reference(content: object, name: str) -> StoredDetector:
 def _today(name: str) -> str:
     """A name of the reference by today's torchvision."""
     for theirs, ours in _RENAMED:
-        if name.startswith(theirs):
+        if name.startswith(theirs) and not name.startswith(ours):  # weights that were saved again are today's already
             return ours + name[len(theirs) :]
     return name
 

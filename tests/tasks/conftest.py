@@ -12,6 +12,7 @@ import torch
 
 from covidct import tasks
 from covidct.tasks import BaseTask
+from tests.fakes.lesions import TinyLesionsDataModule, lesions_batch
 from tests.fakes.lungs import TinyLungsDataModule, lungs_batch
 from tests.fakes.volumes import TinyVolumesDataModule, tiny_batch
 
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from covidct.sample import Batch
+
+
+def exhaustive(task: BaseTask) -> BaseTask:
+    """A detector that takes its losses over all anchors and regions, not over a drawn part of them."""
+    for part in (task.model.rpn, task.model.roi_heads):
+        part.fg_bg_sampler.batch_size_per_image = 1_000_000
+    return task
 
 
 @dataclass(frozen=True)
@@ -30,15 +38,25 @@ class Case:
         batch: makes a batch of n samples; ``size`` is the number of pixels per side.
         data: makes a data module.
         stem: file name of the network, the task and the configuration.
+        settle: makes a task free of random numbers, as far as its losses draw any.
     """
 
     stem: str
     arguments: dict[str, Any]
     batch: Callable[..., Batch] = field(default=tiny_batch)
     data: Callable[..., pl.LightningDataModule] = field(default=TinyVolumesDataModule)
+    settle: Callable[[BaseTask], BaseTask] = field(default=lambda task: task)
 
+
+_LIGHT: dict[str, Any] = {"backbone": "resnet18", "truncation": 2}
 
 CASES: dict[str, Case] = {
+    "CovidCTMaskNetTask": Case(
+        "mask_net", {**_LIGHT, "num_regions": 16, "features": 8}, lesions_batch, TinyLesionsDataModule
+    ),
+    "LesionMaskRCNNTask": Case(
+        "lesion_mask_rcnn", {**_LIGHT, "max_detections": 5}, lesions_batch, TinyLesionsDataModule, exhaustive
+    ),
     "MaskedGAPResNetTask": Case("masked_gap_resnet", {"backbone": "resnet18", "slice_size": 48}),
     "ResNeXtPlusTask": Case("resnext_plus", {"backbone": "resnet10", "slice_size": 48}),
     "UNet3dTask": Case("unet3d", {"channels": [4, 8]}, lungs_batch, TinyLungsDataModule),

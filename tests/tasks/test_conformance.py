@@ -21,7 +21,7 @@ import covidct
 from covidct import tasks
 from covidct.errors import BatchError, CovidctError
 from covidct.sample import check_batch
-from covidct.tasks import BaseTask, SegmentationTask, load_task
+from covidct.tasks import BaseTask, DetectionTask, SegmentationTask, load_task
 from covidct.weights import RECORD_KEY
 
 if TYPE_CHECKING:
@@ -43,10 +43,12 @@ def loss_of(task: BaseTask, batch: Any) -> torch.Tensor:  # noqa: ANN401
 
 
 def outputs(task: BaseTask, batch: Any) -> torch.Tensor:  # noqa: ANN401
-    """Probabilities of a classifier, logits of another task, in evaluation mode."""
+    """Probabilities of a classifier, boxes and scores of a detector, logits of another task, in evaluation mode."""
     task.eval()
     with torch.no_grad():
         found: dict[str, Any] = task.predict_step(batch, 0)
+        if isinstance(task, DetectionTask):
+            return torch.cat([torch.cat([one["boxes"], one["scores"][:, None]], 1) for one in found["detections"]])
         return torch.as_tensor(found["prob"] if "prob" in found else task(batch))
 
 
@@ -100,6 +102,10 @@ def test_every_stage_runs(make: Make, case: Case, trainer: MakeTrainer) -> None:
         assert first["mask"].dtype == torch.uint8
         assert first["mask"].shape == case.batch()["lung_mask"].shape
         assert first["volume_ml"].shape == (len(first["id"]), 2)
+    elif isinstance(task, DetectionTask):
+        assert first["mask"].dtype == torch.uint8
+        assert first["mask"].shape == case.batch()["lesion_mask"].shape
+        assert len(first["detections"]) == len(first["id"])
     else:
         assert first["pred"].shape == (len(first["id"]),)
         torch.testing.assert_close(first["prob"].sum(1), torch.ones(len(first["id"])))
@@ -304,7 +310,7 @@ def test_two_processes_train_like_one(
     start = make().state_dict()
     weights = []
     for devices in (1, 2):  # two steps, each of two scans: of one process, or one each of two processes
-        task = frozen(make(optimizer=sgd))
+        task = case.settle(frozen(make(optimizer=sgd)))
         strategy = "ddp_spawn" if devices == 2 else "auto"
         run = trainer(accelerator="cpu", devices=devices, strategy=strategy, limit_val_batches=0)
         run.fit(task, datamodule=case.data(4, batch_size=2 // devices))
