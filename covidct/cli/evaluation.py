@@ -89,7 +89,7 @@ def _few_pictures(results: Sequence[ScanResult], shown: Counter[bool]) -> list[S
 
 def _slices_of_batch(results: Sequence[ScanResult], batch: Batch, *, positive: str) -> list[VolumeSlices]:
     """Attention and labels of the real slices, for the volumes that have both."""
-    if "slice_label" not in batch:
+    if "slice_label" not in batch or batch["image"].ndim == 4:  # of a batch of slices each is the case itself
         return []
     volumes = []
     for result, labels, subject in zip(results, batch["slice_label"], batch["subject"].tolist(), strict=True):

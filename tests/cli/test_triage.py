@@ -9,18 +9,22 @@ import stat
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from covidct import RESEARCH_USE
 from covidct.__main__ import main
+from covidct.models import LesionMaskRCNN
+from covidct.preprocessing import Preprocessing
 from covidct.sample import collate
 from covidct.tasks import load_task
 from covidct.transforms import prepare_volume, to_sample
 from covidct.weights import load_checkpoint, sha256_file
 from tests.fakes.checkpoint import phantom, write_nifti
 from tests.fakes.dicom import write_series
+from tests.fakes.lesion_network import detect_by_grey_value, write_lesion_checkpoint, write_slice_checkpoint
 from tests.fakes.lung_network import two_tone, write_lung_checkpoint
 
 SENTINEL = "SENTINEL"
@@ -256,6 +260,79 @@ def test_the_mask_of_a_lung_network_is_recorded_everywhere(
     assert "mask_source" in capsys.readouterr().err
     assert main([*arguments, "--resume", "--lung-checkpoint", str(lungs)]) == 0
     assert rows(empty) == [row]
+
+
+@pytest.fixture(scope="module")
+def lesion_network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_lesion_checkpoint(tmp_path_factory.mktemp("lesions") / "lesions.ckpt")
+
+
+def test_lesions_of_the_scans_with_their_network_and_thresholds(
+    checkpoint: Path,
+    lesion_network: Path,
+    empty: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(LesionMaskRCNN, "detect", detect_by_grey_value)
+    write_nifti(tmp_path / "in" / f"{SENTINEL}_a.nii.gz", phantom(0))
+    plain = ["triage", str(tmp_path / "in"), "--checkpoint", str(checkpoint), "--out", str(empty)]
+    arguments = [*plain, "--lesions", str(lesion_network)]
+    assert main([*arguments, "--score-threshold", "0.6"]) == 0
+    source = f"checkpoint:{sha256_file(lesion_network)}"
+    (row,) = rows(empty)
+    record = json.loads((empty / "scans" / f"{row['id']}.json").read_text())
+    assert record["lesion_source"] == record["run"]["lesion_source"] == source
+    assert record["run"]["lesion_thresholds"]["score"] == 0.6
+    every = record["lesions"][2]
+    assert every["lesion"] == "all"
+    assert float(row["consolidation_ml"]) + float(row["ggo_ml"]) == pytest.approx(every["volume_ml"], rel=1e-5)
+    page = (empty / "scans" / f"{row['id']}.html").read_text()
+    assert "Lesions" in page
+    assert sha256_file(lesion_network) in page
+    capsys.readouterr()
+    for other in (plain, arguments, [*arguments, "--score-threshold", "0.6", "--rpn-nms", "0.2"]):
+        assert main([*other, "--resume"]) == 2
+        assert "lesion_" in capsys.readouterr().err
+    assert main([*arguments, "--score-threshold", "0.6", "--resume"]) == 0
+    assert rows(empty) == [row]
+
+
+def test_a_classifier_of_slices_diagnoses_scans(
+    lesion_network: Path, empty: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slices = write_slice_checkpoint(tmp_path / "slices.ckpt")
+    write_nifti(tmp_path / "in" / "a.nii.gz", phantom(0))
+    arguments = ["triage", str(tmp_path / "in"), "--checkpoint", str(slices), "--out", str(empty)]
+    assert main(arguments) == 0
+    (row,) = rows(empty)
+    record = json.loads((empty / "scans" / f"{row['id']}.json").read_text())
+    assert len(record["slice_scores"]) == 24
+    assert None in record["slice_scores"], "slices without lung have no score"
+    assert "suspicious" in record["run"]["slice_rule"]
+    assert "its best regions" in (empty / "scans" / f"{row['id']}.html").read_text()
+    assert main([*arguments, "--resume"]) == 0
+    capsys.readouterr()
+    assert main([*arguments, "--resume", "--display-values"]) == 2
+    assert "display_values" in capsys.readouterr().err
+    assert main([*arguments[:-1], str(tmp_path / "x"), "--lesions", str(slices)]) == 3
+    assert "not to LesionMaskRCNNTask" in capsys.readouterr().err
+    assert main([*arguments[:-1], str(tmp_path / "x"), "--mask-threshold", "0.5"]) == 2
+    assert "lesion network" in capsys.readouterr().err
+
+
+def test_folders_of_pictures_are_diagnosed_too(empty: Path, tmp_path: Path) -> None:
+    record = Preprocessing(kind="ct_slice", classes=("non_covid", "cap", "covid"), size=32, window=None)
+    record = replace(record, mask_source="none")
+    network = write_slice_checkpoint(tmp_path / "slices.ckpt", record=record)
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for index in range(4):
+        cv2.imwrite(str(folder / f"{index}.png"), np.full((40, 48), 50 * index, np.uint8))
+    assert main(["triage", str(folder), "--checkpoint", str(network), "--out", str(empty)]) == 0
+    (row,) = rows(empty)
+    assert "all_slices" in row["findings"]
 
 
 @pytest.mark.real
