@@ -98,7 +98,9 @@ class LesionMaskRCNN(LesionDetector):
         if weights is not None:
             self.load_backbone(weights)
 
-    def forward(self, image: Tensor, instances: Sequence[Instances] | None = None) -> dict[str, Tensor] | list[Detections]:
+    def forward(
+        self, image: Tensor, instances: Sequence[Instances] | None = None
+    ) -> dict[str, Tensor] | list[Detections]:
         """Losses in training mode, detections in evaluation mode.
 
         Args:

@@ -29,7 +29,11 @@ _CLASSIFIER = {"fc_scores": "0", "fc_scores_2": "2", "fc_scores_img": "4"}
 
 _RENAMED = (
     ("rpn.head.conv.", "rpn.head.conv.0.0."),
-    *((f"backbone.fpn.{kind}.{i}.", f"backbone.fpn.{kind}.{i}.0.") for kind in ("inner_blocks", "layer_blocks") for i in range(4)),
+    *(
+        (f"backbone.fpn.{kind}.{i}.", f"backbone.fpn.{kind}.{i}.0.")
+        for kind in ("inner_blocks", "layer_blocks")
+        for i in range(4)
+    ),
     *((f"roi_heads.mask_head.mask_fcn{i + 1}.", f"roi_heads.mask_head.{i}.0.") for i in range(4)),
     *((f"s2new.{theirs}.", f"classifier.{ours}.") for theirs, ours in _CLASSIFIER.items()),
 )
@@ -43,9 +47,7 @@ class _Anchors:
     aspect_ratios: Any
 
 
-_STAND_INS = {
-    f"models.mask_net.{module}.AnchorGenerator": _Anchors for module in ("rpn", "rpn_segmentation")
-}
+_STAND_INS = {f"models.mask_net.{module}.AnchorGenerator": _Anchors for module in ("rpn", "rpn_segmentation")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,9 @@ class StoredDetector:
         for name, value in wanted.items():
             known = self.arguments.get(name, value)
             if known != value:
-                raise UsageError(f"{self.source} was trained with {name}={known!r}, the network has {value!r}: set {name}={known!r}.")
+                raise UsageError(
+                    f"{self.source} was trained with {name}={known!r}, the network has {value!r}: set {name}={known!r}."
+                )
 
 
 def read_detector(path: str | os.PathLike[str]) -> StoredDetector:
@@ -100,7 +104,9 @@ def read_detector(path: str | os.PathLike[str]) -> StoredDetector:
     checkpoint = load_checkpoint(path)
     task = checkpoint[RECORD_KEY].get("task")
     if task not in _TASKS:
-        raise CheckpointError(f"{name} belongs to {task}, not to {' or '.join(_TASKS)}: give a checkpoint of one of them.")
+        raise CheckpointError(
+            f"{name} belongs to {task}, not to {' or '.join(_TASKS)}: give a checkpoint of one of them."
+        )
     parameters = checkpoint["hyper_parameters"]
     state = checkpoint["state_dict"]
     return StoredDetector(

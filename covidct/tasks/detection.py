@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,7 +17,7 @@ from covidct.sample import stable_hash
 from covidct.tasks.base import BaseTask
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator
 
     from torch import Tensor
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ("DetectionTask",)
 
 _SEED = 0  # of the anchors and regions that the validation losses are taken over
+_LARGEST_SEED = 2**63
 
 
 class DetectionTask(BaseTask):
@@ -37,7 +39,8 @@ class DetectionTask(BaseTask):
     test the scores of :class:`covidct.metrics.DetectionMetrics`: ``val_reference_map`` (the published evaluation, slice
     by slice) and ``val_coco_map`` (COCO's, over the data set) with what belongs to them. In validation and test batch
     normalisation keeps its statistics, the reference's moves them, and anchors and regions are drawn from fixed random
-    numbers, so that the loss of the same weights is the same.
+    numbers, so that the loss of the same weights is the same. In training they are drawn by seed and step, so that a
+    resumed run goes on as the whole one.
 
     Targets are the batch key ``instances``, which data sets with a ``mask_type`` give; slices without lesions are
     negatives.
@@ -148,27 +151,27 @@ class DetectionTask(BaseTask):
         self.check_batch(batch)
         self.check_target(batch)
         inputs, targets = self.network_inputs(batch), batch[self.target]
-        if stage == "train":
-            losses = self.model.losses(*inputs, targets)
-        else:
-            losses = self._score(inputs, targets, batch, stage)
+        # A step draws by its number: a training that is resumed draws what it would have drawn.
+        with self._drawing(torch.initial_seed() + self.global_step if stage == "train" else _SEED):
+            if stage == "train":
+                losses = self.model.losses(*inputs, targets)
+            else:
+                losses, found = self.model.losses_and_detections(*inputs, targets)
+        if stage != "train":
+            key = torch.tensor([stable_hash(name) for name in batch["id"]], device=self.device)
+            self._metrics(stage).update(found, list(targets), scan=key)
         loss = torch.stack(list(losses.values())).sum()
         self._log_loss(stage, loss.detach(), len(targets))
         parts = {f"{stage}_{name}": value.detach() for name, value in losses.items()}
         self.log_dict(parts, on_step=False, on_epoch=True, batch_size=len(targets), sync_dist=stage != "train")
         return loss
 
-    def _score(
-        self, inputs: tuple[Any, ...], targets: Sequence[dict[str, Tensor]], batch: Batch, stage: str
-    ) -> dict[str, Tensor]:
-        """Losses of a batch that is not trained on; feeds the metrics."""
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(_SEED)
-            losses, found = self.model.losses_and_detections(*inputs, targets)
-        key = torch.tensor([stable_hash(name) for name in batch["id"]], device=self.device)
-        self._metrics(stage).update(found, list(targets), scan=key)
-        return losses
+    @contextmanager
+    def _drawing(self, seed: int) -> Iterator[None]:
+        """Random numbers of their own; those of the process stay where they are."""
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(seed % _LARGEST_SEED)
+            yield
 
     def _log_scores(self, stage: str) -> None:
         """Log the scores of a stage; training has losses alone, since detections of each step would cost as much."""

@@ -36,9 +36,7 @@ def candidates(seed: int, counts: list[int], *, classes: int = 3) -> dict[str, T
 
 
 def ranked(given: dict[str, Tensor], counts: list[int], number: int = 20, threshold: float = 0.5) -> RankedRegions:
-    return rank_regions(
-        **given, regions_per_image=counts, image_size=SIZE, num_regions=number, nms_threshold=threshold
-    )
+    return rank_regions(**given, regions_per_image=counts, image_size=SIZE, num_regions=number, nms_threshold=threshold)
 
 
 def overlap(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:

@@ -37,7 +37,13 @@ def count(module: nn.Module) -> int:
 
 @pytest.mark.parametrize(
     ("backbone", "truncation", "millions"),
-    [("resnet50", 0, 31.73), ("resnet34", 1, 11.44), ("resnet18", 1, 6.05), ("resnet34", 2, 4.58), ("resnet18", 2, 3.92)],
+    [
+        ("resnet50", 0, 31.73),
+        ("resnet34", 1, 11.44),
+        ("resnet18", 1, 6.05),
+        ("resnet34", 2, 4.58),
+        ("resnet18", 2, 3.92),
+    ],
 )
 def test_published_numbers_of_parameters(backbone: Any, truncation: Any, millions: float) -> None:  # noqa: ANN401
     network = LesionMaskRCNN(backbone=backbone, truncation=truncation)

@@ -18,7 +18,25 @@ import covidct
 from covidct.tasks import BaseTask
 
 CONFIGS = sorted((Path(covidct.__file__).parents[1] / "examples" / "configs").glob("*.yaml"))
+_LIGHT = [
+    "--model.init_args.backbone=resnet18",
+    "--model.init_args.truncation=2",
+    "--model.init_args.weights=null",
+    "--data.init_args.size=64",
+    "--data.init_args.num_workers=0",
+    "--data.init_args.window=[-1250.0,250.0]",
+    "--data.init_args.dataset=covidct.datasets.PhantomLesions",
+    "--data.init_args.dataset.init_args.num_subjects=12",
+    "--data.init_args.dataset.init_args.slices_per_scan=2",
+    "--data.init_args.dataset.init_args.shape=[16,48,48]",
+    "--data.init_args.val_fraction=0.25",
+    "--data.init_args.test_fraction=0.25",
+]
 SMALL: dict[str, list[str]] = {
+    "lesion_mask_rcnn": _LIGHT,
+    "lesion_mask_rcnn_phantom": _LIGHT,
+    "mask_net": _LIGHT,
+    "mask_net_phantom": _LIGHT,
     "masked_gap_resnet": [
         "--model.init_args.backbone=resnet18",
         "--model.init_args.slice_size=32",

@@ -98,7 +98,13 @@ def edited(key: str, index: tuple[int, ...], value: float) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("key", "index", "value"),
-    [("boxes", (1, 2), -5.0), ("boxes", (1, 3), 65.0), ("boxes", (1, 0), -1.0), ("labels", (1,), 3), ("labels", (1,), 0)],
+    [
+        ("boxes", (1, 2), -5.0),
+        ("boxes", (1, 3), 65.0),
+        ("boxes", (1, 0), -1.0),
+        ("labels", (1,), 3),
+        ("labels", (1,), 0),
+    ],
 )
 def test_broken_objects_are_named_in_every_batch(key: str, index: tuple[int, ...], value: float) -> None:
     task = small()
@@ -122,7 +128,9 @@ def test_mask_type_of_task_and_data_must_agree(trainer: MakeTrainer) -> None:
         trainer().fit(small(), datamodule=Nothing())
 
 
-@pytest.mark.parametrize(("changes", "word"), [({"mask_type": "x"}, "mask_type"), ({"mask_threshold": 1.0}, "mask_thr")])
+@pytest.mark.parametrize(
+    ("changes", "word"), [({"mask_type": "x"}, "mask_type"), ({"mask_threshold": 1.0}, "mask_thr")]
+)
 def test_wrong_arguments_are_one_sentence(changes: dict[str, Any], word: str) -> None:
     with pytest.raises(UsageError, match=word):
         small(**changes)

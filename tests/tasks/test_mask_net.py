@@ -97,7 +97,9 @@ def test_detector_and_anchors_are_taken_over(
     with caplog.at_level(logging.INFO):
         run = fit_nothing(trainer, task)
     stage1 = load_task(detector).model.state_dict()
-    assert all(tensor.equal(stage1[name]) for name, tensor in task.model.state_dict().items() if "classifier" not in name)
+    assert all(
+        tensor.equal(stage1[name]) for name, tensor in task.model.state_dict().items() if "classifier" not in name
+    )
     assert task.taken_over is not None
     assert len(task.taken_over.left_out) == 6
     assert "stage1.ckpt" in caplog.text
