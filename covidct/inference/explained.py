@@ -56,6 +56,7 @@ def predict(task: BaseTask, batch: Batch, *, explain: bool) -> tuple[dict[str, A
         found = task.predict_step(batch, 0)
         target = explained_classes(found["logits"].detach(), task.class_names)
         maps = watch.maps(found["logits"].gather(1, target[:, None])[:, 0])
+    maps = maps[:, None] if maps.ndim == 3 else maps  # a single slice is a scan of one
     found = {key: value.detach() if isinstance(value, torch.Tensor) else value for key, value in found.items()}
     return found, _explained(task, found["logits"], maps)
 

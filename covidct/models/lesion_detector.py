@@ -47,7 +47,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class ResNetFPN(nn.Module):
     """A ResNet and the feature pyramid on it, without torchvision's extra pooled level.
 
-    All four stages of ResNet-50 feed the pyramid. Of ResNet-18 and -34 only the last retained stage does: ``truncation``
+    All four stages of ResNet-50 feed the pyramid. Of ResNet-18 and -34 only the last retained one does: ``truncation``
     0 keeps all four (stride 32), 1 leaves out the last (stride 16), 2 the last two (stride 8). Batch normalisation is
     the trainable kind, not torchvision's frozen one (reference code, backbone_utils.py and resnet.py).
 

@@ -140,6 +140,7 @@ class CovidCTMaskNet(LesionDetector):
             max_detections=num_regions,
         )
         self.num_regions = num_regions
+        self.cam_layer = f"backbone.body.{self.backbone.taken[-1]}"  # its last stage, reached through the regions
         self.classifier = RegionClassifier(num_regions, features, num_classes)
         for name, parameter in self.named_parameters():
             parameter.requires_grad = name.startswith(_HEAD) or _is_norm(name)
@@ -160,8 +161,8 @@ class CovidCTMaskNet(LesionDetector):
 
         Returns:
             ``logits`` (B, num_classes), ``regions`` (B, N, 5) score and raw regression, ``region_boxes`` (B, N, 4) xyxy
-            pixels, ``region_labels`` (B, N) lesion class and ``region_count`` (B,) regions before they were filled up to
-            N; see :class:`covidct.functional.RankedRegions`.
+            pixels, ``region_labels`` (B, N) lesion class and ``region_count`` (B,) regions before they are filled up;
+            see :class:`covidct.functional.RankedRegions`.
 
         Raises:
             BatchError: when the shape does not fit.

@@ -1,4 +1,4 @@
-"""Trained detectors and classifiers of COVID-CT-Mask-Net on disk: our checkpoints and the reference's ``.pth`` files."""
+"""Trained networks of COVID-CT-Mask-Net on disk: our checkpoints and the reference's ``.pth`` files."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def _reference(content: object, name: str) -> StoredDetector:
     weights = content.get("model_weights") if isinstance(content, dict) else None
     if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
         raise WeightsError(
-            f"{name} is no file of the reference (it has no 'model_weights'): give a .pth that its training wrote, or a "
+            f"{name} is no file of the reference (it has no 'model_weights'): give a .pth of its training, or a "
             ".ckpt of covidct."
         )
     state = {_today(key): value for key, value in weights.items()}

@@ -102,7 +102,7 @@ class DetectionTask(BaseTask):
         if given != self.mask_type and stage != "predict":
             found = "no lesions as objects" if given is None else f"mask_type={given!r}"
             raise UsageError(
-                f"The task has mask_type={self.mask_type!r}, the data set gives {found}: set the same mask_type in both."
+                f"The task has mask_type={self.mask_type!r}, the data set gives {found}: set the same in both."
             )
         super().setup(stage)
 
@@ -135,9 +135,9 @@ class DetectionTask(BaseTask):
         """Lesions of a batch.
 
         Returns:
-            ``id`` list of str, ``scan`` and ``subject`` (B,) int64, ``detections`` a list of dicts (boxes (N, 4) float32
-            xyxy pixels, labels (N,) int64, scores (N,) float32, masks (N, 1, H, W) bool), and ``mask`` (B, 1, H, W)
-            uint8, the class of the best detection on each pixel.
+            ``id`` list of str, ``scan`` and ``subject`` (B,) int64, ``detections`` a list of dicts (boxes (N, 4)
+            float32 xyxy pixels, labels (N,) int64, scores (N,) float32, masks (N, 1, H, W) bool), and ``mask``
+            (B, 1, H, W) uint8, the class of the best detection on each pixel.
         """
         self.check_batch(batch, label=False)
         found = self.model.detect(*self.network_inputs(batch))
@@ -150,13 +150,13 @@ class DetectionTask(BaseTask):
         """Loss of a batch; see :class:`BaseTask`."""
         self.check_batch(batch)
         self.check_target(batch)
-        inputs, targets = self.network_inputs(batch), batch[self.target]
+        (image,), targets = self.network_inputs(batch), batch[self.target]
         # A step draws by its number: a training that is resumed draws what it would have drawn.
         with self._drawing(torch.initial_seed() + self.global_step if stage == "train" else _SEED):
             if stage == "train":
-                losses = self.model.losses(*inputs, targets)
+                losses = self.model.losses(image, targets)
             else:
-                losses, found = self.model.losses_and_detections(*inputs, targets)
+                losses, found = self.model.losses_and_detections(image, targets)
         if stage != "train":
             key = torch.tensor([stable_hash(name) for name in batch["id"]], device=self.device)
             self._metrics(stage).update(found, list(targets), scan=key)

@@ -35,8 +35,8 @@ class LesionMaskRCNNTask(DetectionTask):
 
     Training: the sum of the five losses (reference), Adam with learning rate 1e-5 and weight decay 1e-3 (reference), no
     schedule (reference), 100 epochs (reference's README; its configuration has 50), one slice per batch (reference), no
-    augmentation (reference), ImageNet weights (reference's README; its code loads none). Epochs and batch size belong to
-    the trainer and the data module: see ``examples/configs/lesion_mask_rcnn.yaml``.
+    augmentation (reference), ImageNet weights (reference's README; its code loads none). Epochs and batch size belong
+    to the trainer and the data module: see ``examples/configs/lesion_mask_rcnn.yaml``.
 
     Args:
         backbone: ``"resnet50"``, or ``"resnet34"`` and ``"resnet18"`` of the light models (reference).

@@ -1,4 +1,4 @@
-"""``CovidCTMaskNetTask``: a slice's diagnosis from ranked lesion regions with its recipe, stage 2 of COVID-CT-Mask-Net."""
+"""``CovidCTMaskNetTask``: a slice's diagnosis from ranked lesion regions, stage 2 of COVID-CT-Mask-Net."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ class CovidCTMaskNetTask(ClassificationTask):
 
     Training: binary cross-entropy on each output, mean over batch and classes (reference's code; the algorithm on the
     slides has the positive term alone, whose minimum calls every class), Adam with learning rate 1e-5 and weight decay
-    1e-3 (reference), 8 slices per batch and 50 epochs (reference; 10 epochs on the slides). Only module S and the scales
-    and shifts of the "bn" layers are trained, see :class:`covidct.models.CovidCTMaskNet`. Epochs and batch size belong to
-    the trainer and the data module: see ``examples/configs/mask_net.yaml``.
+    1e-3 (reference), 8 slices per batch and 50 epochs (reference; 10 epochs on the slides). Only module S and the
+    scales and shifts of the "bn" layers are trained, see :class:`covidct.models.CovidCTMaskNet`. Epochs and batch size
+    belong to the trainer and the data module: see ``examples/configs/mask_net.yaml``.
 
     Args:
         num_classes: outputs; 3: control, common pneumonia, COVID-19 (reference).
@@ -58,8 +58,8 @@ class CovidCTMaskNetTask(ClassificationTask):
         features: F, width of module S; 1024, 512 for the light backbones (reference).
         nms_threshold: overlap of regions of one class (reference).
         rpn_nms_threshold: overlap of proposals (reference).
-        weights: path of the trained detector (a checkpoint of ``LesionMaskRCNNTask`` or the reference's ``.pth``), or of
-            a classifier to go on from (of this task or the reference), read at the start of a fresh training; None
+        weights: path of the trained detector (a checkpoint of ``LesionMaskRCNNTask`` or the reference's ``.pth``), or
+            of a classifier to go on from (of this task or the reference), read at the start of a fresh training; None
             trains on a random detector, which the log warns of.
         learning_rate: of Adam, when ``optimizer`` is None.
         weight_decay: of Adam, when ``optimizer`` is None.

@@ -67,7 +67,9 @@ class TinyVolumesDataModule(pl.LightningDataModule):
         data, trainer = self.samples(), self.trainer
         world, rank = (1, 0) if trainer is None else (trainer.world_size, trainer.global_rank)
         # Lightning leaves this sampler in place; one of its own would shuffle when there are several processes.
-        order = DistributedSampler(data, num_replicas=world, rank=rank, shuffle=self.shuffle)
+        order: DistributedSampler[Sample] = DistributedSampler(
+            data, num_replicas=world, rank=rank, shuffle=self.shuffle
+        )
         return DataLoader(data, batch_size=self.batch_size, sampler=order, collate_fn=collate)
 
     def val_dataloader(self) -> DataLoader[Sample]:

@@ -129,7 +129,7 @@ def test_gradient_reaches_the_kept_rows_alone() -> None:
     given_ = candidates(5, [30])
     given_["box_regression"].requires_grad_()
     found = ranked(given_, [30], number=4)
-    found.rows[..., 1:].sum().backward()
+    torch.autograd.backward(found.rows[..., 1:].sum())
     gradient = given_["box_regression"].grad
     assert gradient is not None
     assert gradient.count_nonzero() == 16

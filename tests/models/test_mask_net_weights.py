@@ -14,7 +14,6 @@ from covidct.models import CovidCTMaskNet, LesionMaskRCNN
 from covidct.models.mask_net_weights import read_detector
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from torch import Tensor
@@ -24,7 +23,7 @@ ANCHORS = {"sizes": ((4, 8, 16, 32, 64),) * 5, "aspect_ratios": ((0.1, 0.25, 0.5
 
 
 @pytest.fixture
-def reference(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[torch.nn.Module]]:
+def reference(monkeypatch: pytest.MonkeyPatch) -> type[torch.nn.Module]:
     """A class of the reference's name, as far as its pickles go: a module with the anchors as attributes."""
     module = types.ModuleType("models.mask_net.rpn_segmentation")
 
@@ -40,7 +39,7 @@ def reference(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[torch.nn.Module]
     for name in ("models", "models.mask_net"):
         monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    yield AnchorGenerator
+    return AnchorGenerator
 
 
 def old_names(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 
 from covidct import tasks
-from covidct.tasks import BaseTask
+from covidct.tasks import BaseTask, DetectionTask
 from tests.fakes.lesions import TinyLesionsDataModule, lesions_batch
 from tests.fakes.lungs import TinyLungsDataModule, lungs_batch
 from tests.fakes.volumes import TinyVolumesDataModule, tiny_batch
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 def exhaustive(task: BaseTask) -> BaseTask:
     """A detector that takes its losses over all anchors and regions, not over a drawn part of them."""
+    assert isinstance(task, DetectionTask)
     for part in (task.model.rpn, task.model.roi_heads):
         part.fg_bg_sampler.batch_size_per_image = 1_000_000
     return task

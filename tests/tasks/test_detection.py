@@ -142,7 +142,7 @@ def test_imagenet_weights_are_taken_at_the_start_of_a_fresh_training(trainer: Ma
     task = small(weights=str(tmp_path / "resnet18.pth"), learning_rate=0.0, weight_decay=0.0)
     run = trainer(limit_train_batches=1, limit_val_batches=0)
     run.fit(task, datamodule=TinyLesionsDataModule())
-    assert task.model.backbone.body["conv1"].weight.equal(published["conv1.weight"])
+    assert task.model.backbone.body.state_dict()["conv1.weight"].equal(published["conv1.weight"])
     run.save_checkpoint(tmp_path / "model.ckpt")
     (tmp_path / "resnet18.pth").unlink()
     load_task(tmp_path / "model.ckpt")

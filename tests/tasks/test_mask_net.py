@@ -107,6 +107,7 @@ def test_detector_and_anchors_are_taken_over(
     run.save_checkpoint(tmp_path / "stage2.ckpt")
     again = load_task(tmp_path / "stage2.ckpt")
     assert again.hparams["anchor_sizes"] == [4, 8, 16, 32, 48]
+    assert isinstance(again, CovidCTMaskNetTask)
     assert again.model.rpn.anchor_generator.sizes == ((4, 8, 16, 32, 48),)
 
 
