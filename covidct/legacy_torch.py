@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickletools
+from collections import deque
 
 __all__ = ("without_class_sources",)
 
@@ -37,8 +38,7 @@ def without_class_sources(data: bytes) -> bytes:
 
 def _skip(stream: io.BytesIO) -> None:
     """Go behind the next pickle of a file."""
-    for _ in pickletools.genops(stream):
-        pass
+    deque(pickletools.genops(stream), maxlen=0)
 
 
 def _rewritten(data: bytes, stream: io.BytesIO) -> bytes:

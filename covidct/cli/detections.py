@@ -4,27 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import pytorch_lightning as pl
-
 from covidct import RESEARCH_USE
-from covidct.errors import UsageError
+from covidct.cli.prediction_rows import PredictionRows
 from covidct.metrics import reference_mask_ap
 from covidct.report import write_segmentation_csv
 from covidct.report.tables import write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
+    import pytorch_lightning as pl
     from torch import Tensor
 
     from covidct.sample import Batch
     from covidct.tasks import DetectionTask
 
-__all__ = ("SliceRows", "detect_slices", "write_detections")
+__all__ = ("SliceRows", "write_detections")
 
 
-class SliceRows(pl.Callback):
+class SliceRows(PredictionRows):
     """Collects one row per predicted slice and lets the masks go.
 
     Attributes:
@@ -36,11 +35,6 @@ class SliceRows(pl.Callback):
     Args:
         scored: compare with ``instances``.
     """
-
-    def __init__(self, *, scored: bool) -> None:
-        """Start without rows."""
-        self.scored = scored
-        self.rows: list[dict[str, Any]] = []
 
     def on_predict_batch_end(
         self,
@@ -81,38 +75,13 @@ def _truth(found: Mapping[str, Tensor], true: Mapping[str, Tensor], types: list[
     return row | {"reference_ap": float(reference_mask_ap([found], [true]).mean())}
 
 
-def detect_slices(
-    trainer: pl.Trainer, task: DetectionTask, loader: Iterable[Batch], *, scored: bool
-) -> list[dict[str, Any]]:
-    """Find the lesions of the slices of a loader on the trainer's device.
-
-    Args:
-        trainer: of one process.
-        task: the trained task.
-        loader: batches; with ``instances`` where ``scored``.
-        scored: compare with ``instances``.
-
-    Returns:
-        The rows of :class:`SliceRows`.
-
-    Raises:
-        UsageError: with several processes, each of which would see a part.
-    """
-    if trainer.world_size > 1:
-        raise UsageError("Tables of detections are written by one process: use --trainer.devices=1.")
-    collect = SliceRows(scored=scored)
-    trainer.callbacks.append(collect)  # type: ignore[attr-defined]
-    trainer.predict(task, dataloaders=loader, return_predictions=False)
-    return collect.rows
-
-
 def write_detections(
     rows: list[dict[str, Any]], scores: Mapping[str, float], out: Path, *, run: Mapping[str, Any]
 ) -> None:
     """Write ``metrics.json`` (scores of the whole set) and ``scores.csv`` (one row per slice) into a folder.
 
     Args:
-        rows: from :func:`detect_slices`.
+        rows: of :class:`SliceRows`.
         scores: logged by the test: losses, the reference's average precision and COCO's.
         out: the folder; made when absent.
         run: what made them.

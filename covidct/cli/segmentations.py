@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import pytorch_lightning as pl
-
-from covidct.errors import UsageError
+from covidct.cli.prediction_rows import PredictionRows
 from covidct.metrics import SEGMENTATION_SCORES, segmentation_scores
 from covidct.report import write_segmentation_csv, write_segmentation_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
+
+    import pytorch_lightning as pl
 
     from covidct.sample import Batch
     from covidct.tasks import SegmentationTask
 
-__all__ = ("ScanRows", "score_scans", "write_segmentations")
+__all__ = ("ScanRows", "write_segmentations")
 
 
-class ScanRows(pl.Callback):
+class ScanRows(PredictionRows):
     """Collects one row per predicted scan and lets the masks go.
 
     Attributes:
@@ -30,11 +30,6 @@ class ScanRows(pl.Callback):
     Args:
         scored: compare with ``lung_mask``.
     """
-
-    def __init__(self, *, scored: bool) -> None:
-        """Start without rows."""
-        self.scored = scored
-        self.rows: list[dict[str, Any]] = []
 
     def on_predict_batch_end(
         self,
@@ -65,40 +60,11 @@ class ScanRows(pl.Callback):
             self.rows.append(row | {f"volume_ml_{lung}": ml for lung, ml in zip(lungs, volumes, strict=True)})
 
 
-def score_scans(
-    trainer: pl.Trainer,
-    task: SegmentationTask,
-    loader: Iterable[Batch],
-    *,
-    scored: bool,
-) -> list[dict[str, Any]]:
-    """Segment the scans of a loader on the trainer's device.
-
-    Args:
-        trainer: of one process.
-        task: the trained task.
-        loader: batches; with ``lung_mask`` where ``scored``.
-        scored: compare with ``lung_mask``.
-
-    Returns:
-        The rows of :class:`ScanRows`.
-
-    Raises:
-        UsageError: with several processes, each of which would see a part.
-    """
-    if trainer.world_size > 1:
-        raise UsageError("Tables of segmented scans are written by one process: use --trainer.devices=1.")
-    collect = ScanRows(scored=scored)
-    trainer.callbacks.append(collect)  # type: ignore[attr-defined]
-    trainer.predict(task, dataloaders=loader, return_predictions=False)
-    return collect.rows
-
-
 def write_segmentations(rows: list[dict[str, Any]], out: Path, *, run: Mapping[str, Any]) -> None:
     """Write ``metrics.json`` (means over scans, and each scan) and ``scores.csv`` into a folder.
 
     Args:
-        rows: from :func:`score_scans`.
+        rows: of :class:`ScanRows`.
         out: the folder; made when absent.
         run: what made them.
     """

@@ -12,6 +12,7 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 from covidct.cli.command import usage_sentence
 from covidct.cli.console import research_use, results
+from covidct.cli.prediction_rows import predict_rows
 from covidct.cli.quiet import quiet_lightning
 from covidct.datamodules import BaseDataModule
 from covidct.errors import CovidctError, UsageError
@@ -148,15 +149,15 @@ class TaskCLI(LightningCLI):
             return
         loader = self.datamodule.test_dataloader()
         if isinstance(self.task, SegmentationTask):
-            from covidct.cli.segmentations import score_scans, write_segmentations
+            from covidct.cli.segmentations import ScanRows, write_segmentations
 
-            rows = score_scans(self.trainer, self.task, loader, scored=True)
+            rows = predict_rows(self.trainer, self.task, loader, ScanRows(scored=True))
             write_segmentations(rows, out, run=self._run_record())
             written = f"scores: {out / 'scores.csv'}"
         elif isinstance(self.task, DetectionTask):
-            from covidct.cli.detections import detect_slices, write_detections
+            from covidct.cli.detections import SliceRows, write_detections
 
-            rows = detect_slices(self.trainer, self.task, loader, scored=True)
+            rows = predict_rows(self.trainer, self.task, loader, SliceRows(scored=True))
             write_detections(rows, scores, out, run=self._run_record())
             written = f"scores: {out / 'scores.csv'}"
         else:
@@ -185,17 +186,15 @@ class TaskCLI(LightningCLI):
 
     def _predict_masks(self, task: SegmentationTask | DetectionTask) -> None:
         """Volumes of the lungs, or detections by slice; the masks themselves are `covidct segment`'s to write."""
-        from covidct.cli.detections import detect_slices
-        from covidct.cli.segmentations import score_scans
+        from covidct.cli.detections import SliceRows
+        from covidct.cli.segmentations import ScanRows
         from covidct.report import write_segmentation_csv
 
         self.datamodule.prepare_data()
         self.datamodule.setup("predict")
         loader = self.datamodule.predict_dataloader()
-        if isinstance(task, DetectionTask):
-            rows = detect_slices(self.trainer, task, loader, scored=False)
-        else:
-            rows = score_scans(self.trainer, task, loader, scored=False)
+        collect = SliceRows(scored=False) if isinstance(task, DetectionTask) else ScanRows(scored=False)
+        rows = predict_rows(self.trainer, task, loader, collect)
         write_segmentation_csv(rows, self.config["out"])
         results().print(f"{len(rows)} predictions: {self.config['out']}", markup=False, soft_wrap=True)
 

@@ -6,6 +6,8 @@ from .lesion_segmenter import LesionSegmenter as LesionSegmenter
 from .lung_segmenter import LungSegmenter as LungSegmenter
 from .mask_net import CovidCTMaskNet as CovidCTMaskNet
 from .mask_net import TakenOver as TakenOver
+from .mask_net_weights import StoredDetector as StoredDetector
+from .mask_net_weights import read_detector as read_detector
 from .masked_gap_resnet import MaskedGAPResNet as MaskedGAPResNet
 from .resnext_plus import ResNeXtPlus as ResNeXtPlus
 from .unet3d import UNet3d as UNet3d
@@ -23,7 +25,9 @@ __all__ = (
     "MaskedGAPResNet",
     "ResNeXtPlus",
     "SliceDetections",
+    "StoredDetector",
     "TakenOver",
     "UNet3d",
     "inference_copy",
+    "read_detector",
 )

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torchvision import models as tv
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
-from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
+from torchvision.ops import MultiScaleRoIAlign
 
 from covidct.errors import BatchError, UsageError
 from covidct.labels import LESION_CLASSES
+from covidct.models.resnet_fpn import PYRAMID_WIDTH, Backbone, ResNetFPN, Truncation
 from covidct.weights import imagenet_weights, load_state
 
 if TYPE_CHECKING:
@@ -27,58 +26,17 @@ if TYPE_CHECKING:
 
     from covidct.labels import MaskType
 
-__all__ = ("ANCHOR_RATIOS", "ANCHOR_SIZES", "Backbone", "LesionDetector", "Truncation")
-
-Backbone = Literal["resnet18", "resnet34", "resnet50"]
-Truncation = Literal[0, 1, 2]
+__all__ = ("ANCHOR_RATIOS", "ANCHOR_SIZES", "LesionDetector")
 
 ANCHOR_SIZES = (2, 4, 8, 16, 32)
 """Anchor sizes in pixels, on every level of the pyramid (reference code, train_segmentation.py)."""
 ANCHOR_RATIOS = (0.1, 0.25, 0.5, 1.0, 1.5, 2.0)
 """Height divided by width of the anchors (reference code, train_segmentation.py)."""
 
-_WIDTH = 256  # channels of the pyramid, torchvision's and the reference's
 _HIDDEN = 128  # width of the box head; reference code, TwoMLPHead
 _DIVISOR = 32  # images are padded to a multiple, as torchvision's own transform does
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # torchvision.transforms presets of all ResNet weights
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-class ResNetFPN(nn.Module):
-    """A ResNet and the feature pyramid on it, without torchvision's extra pooled level.
-
-    All four stages of ResNet-50 feed the pyramid. Of ResNet-18 and -34 only the last retained one does: ``truncation``
-    0 keeps all four (stride 32), 1 leaves out the last (stride 16), 2 the last two (stride 8). Batch normalisation is
-    the trainable kind, not torchvision's frozen one (reference code, backbone_utils.py and resnet.py).
-
-    Args:
-        backbone: name of the ResNet.
-        truncation: stages that are left out.
-    """
-
-    out_channels = _WIDTH
-
-    def __init__(self, backbone: Backbone, truncation: Truncation) -> None:
-        """Build it from random weights."""
-        super().__init__()
-        resnet = tv.get_model(backbone, weights=None)
-        stages = [f"layer{stage}" for stage in range(1, 5 - truncation)]
-        names = ("conv1", "bn1", "relu", "maxpool", *stages)
-        self.body = nn.ModuleDict({name: getattr(resnet, name) for name in names})
-        self.taken = tuple(stages if backbone == "resnet50" else stages[-1:])
-        base = resnet.fc.in_features // 8  # channels of the first stage
-        widths = [base * 2 ** (int(stage[-1]) - 1) for stage in self.taken]
-        self.fpn = FeaturePyramidNetwork(widths, _WIDTH)
-
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Pyramid levels "0", "1", ... of (B, 256, h, w), finest first."""
-        stages: OrderedDict[str, Tensor] = OrderedDict()
-        for name, block in self.body.items():
-            x = block(x)
-            if name in self.taken:
-                stages[str(len(stages))] = x
-        levels: dict[str, Tensor] = self.fpn(stages)
-        return levels
 
 
 class _RPNHead(RPNHead):
@@ -180,7 +138,7 @@ class LesionDetector(nn.Module):
         levels = [str(level) for level in range(len(self.backbone.taken))]
         self.roi_heads = RoIHeads(
             MultiScaleRoIAlign(levels, output_size=7, sampling_ratio=2),
-            TwoMLPHead(_WIDTH * 7 * 7, _HIDDEN),
+            TwoMLPHead(PYRAMID_WIDTH * 7 * 7, _HIDDEN),
             _BoxPredictor(_HIDDEN, len(self.class_names)),
             fg_iou_thresh=0.75,  # this and the next three: reference code, train_segmentation.py
             bg_iou_thresh=0.5,
@@ -200,7 +158,7 @@ class LesionDetector(nn.Module):
         anchors = self._anchors()
         return RegionProposals(
             anchors,
-            _RPNHead(_WIDTH, anchors.num_anchors_per_location()[0]),
+            _RPNHead(PYRAMID_WIDTH, anchors.num_anchors_per_location()[0]),
             fg_iou_thresh=0.7,
             bg_iou_thresh=0.3,
             batch_size_per_image=256,

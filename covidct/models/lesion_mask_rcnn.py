@@ -17,11 +17,10 @@ from covidct.errors import BatchError
 from covidct.models.lesion_detector import (
     ANCHOR_RATIOS,
     ANCHOR_SIZES,
-    Backbone,
     LesionDetector,
-    Truncation,
     check_thresholds,
 )
+from covidct.models.resnet_fpn import Backbone, Truncation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -17,11 +17,10 @@ from covidct.functional import rank_regions
 from covidct.models.lesion_detector import (
     ANCHOR_RATIOS,
     ANCHOR_SIZES,
-    Backbone,
     LesionDetector,
-    Truncation,
     check_thresholds,
 )
+from covidct.models.resnet_fpn import Backbone, Truncation
 from covidct.weights import load_state
 
 if TYPE_CHECKING:

@@ -67,8 +67,6 @@ class DetectionTask(BaseTask):
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         """Build the network."""
-        if mask_type not in LESION_CLASSES:
-            raise UsageError(f"mask_type={mask_type!r} is unknown: use one of {', '.join(LESION_CLASSES)}.")
         if not 0 <= mask_threshold < 1:
             raise UsageError(f"mask_threshold={mask_threshold} must lie in [0, 1).")
         super().__init__(optimizer=optimizer, lr_scheduler=lr_scheduler)

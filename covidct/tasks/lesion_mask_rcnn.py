@@ -9,7 +9,8 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 
 from covidct.errors import UsageError
 from covidct.models import LesionMaskRCNN
-from covidct.models.lesion_detector import ANCHOR_RATIOS, ANCHOR_SIZES, Backbone, Truncation
+from covidct.models.lesion_detector import ANCHOR_RATIOS, ANCHOR_SIZES
+from covidct.models.resnet_fpn import Backbone, Truncation
 from covidct.tasks.detection import DetectionTask
 
 if TYPE_CHECKING:

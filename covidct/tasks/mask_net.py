@@ -11,8 +11,9 @@ from torch.nn import functional as F
 
 from covidct.errors import UsageError
 from covidct.models import CovidCTMaskNet
-from covidct.models.lesion_detector import ANCHOR_RATIOS, ANCHOR_SIZES, Backbone, Truncation
+from covidct.models.lesion_detector import ANCHOR_RATIOS, ANCHOR_SIZES
 from covidct.models.mask_net_weights import read_detector
+from covidct.models.resnet_fpn import Backbone, Truncation
 from covidct.tasks.classification import ClassificationTask
 
 if TYPE_CHECKING:
