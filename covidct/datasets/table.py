@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from covidct.datasets.base import Split
     from covidct.labels import ClassMap
 
-__all__ = ("COLUMNS", "Row", "read_slice_labels", "read_table")
+__all__ = ("COLUMNS", "Row", "read_cells", "read_slice_labels", "read_table")
 
 COLUMNS = ("path", "label", "subject", "split", "mask", "lesion_mask", "slice_labels", "site")
 """Columns that mean something; the first three are needed, others are ignored."""
@@ -69,7 +69,7 @@ def read_table(path: Path, *, classes: ClassMap) -> tuple[Row, ...]:
         ManifestError: when the table cannot be read, is empty, lacks a column, names a file that does not exist, an
             unknown label or split, one path twice, or one subject in two splits.
     """
-    names, lines = _read(path)
+    names, lines = read_cells(path)
     missing = [column for column in _NEEDED if column not in names]
     if missing:
         raise ManifestError(
@@ -129,8 +129,18 @@ def _slice_class(entry: str, scan_label: int, classes: ClassMap) -> int:
     return classes.label("normal" if entry == "0" else entry)
 
 
-def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Names of the columns, and the cells as strings."""
+def read_cells(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Read the cells of a table, whatever its columns.
+
+    Args:
+        path: CSV (UTF-8, with a header) or Parquet.
+
+    Returns:
+        Names of the columns in small letters, and each row's cells as strings by column.
+
+    Raises:
+        ManifestError: when it cannot be read, a column of :data:`COLUMNS` comes twice, or a row is too long or short.
+    """
     if not path.is_file():
         raise ManifestError(f"The manifest {path} does not exist: give a CSV or Parquet file.")
     try:
