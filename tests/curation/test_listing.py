@@ -104,10 +104,12 @@ def test_colour_becomes_grey_and_a_folder_a_stack(tmp_path: Path) -> None:
 def test_hounsfield_units_are_windowed(tmp_path: Path) -> None:
     import SimpleITK
 
-    hu = np.zeros((4, 16, 16), np.int16) - 500
-    image = SimpleITK.GetImageFromArray(hu)
-    SimpleITK.WriteImage(image, str(tmp_path / "scan.nii.gz"))
-    assert np.allclose(read_stack(Entry(1, tmp_path / "scan.nii.gz"), window=(-1000.0, 0.0)).stack, 0.5)
+    hu = np.full((4, 16, 16), -1000, np.int16)
+    hu[:, 4:12, 4:12] = 40
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(hu), str(tmp_path / "scan.nii.gz"))
+    scan = read_stack(Entry(1, tmp_path / "scan.nii.gz"), window=(-1250.0, 250.0))
+    assert scan.volume is not None
+    assert np.allclose(np.unique(scan.stack), [250 / 1500, 1290 / 1500])
 
 
 @pytest.mark.parametrize(
