@@ -10,13 +10,15 @@ import pytest
 import torch
 
 from covidct.errors import UsageError
+from covidct.explain import GradCAM, explained_classes
 from covidct.functional import segment_lungs
 from covidct.inference import SLICE_RULE, Predictor, triage
+from covidct.inference.batch_results import results_of_batch
 from covidct.labels import CLASSES
 from covidct.models import LesionMaskRCNN
 from covidct.preprocessing import Preprocessing
 from covidct.sample import collate
-from covidct.tasks import load_task
+from covidct.tasks import CovidCTMaskNetTask, load_task
 from covidct.transforms import prepare_slices, to_sample
 from covidct.volume import unknown_affine
 from covidct.weights import sha256_file
@@ -84,6 +86,27 @@ def test_pictures_of_slices_and_their_best_regions(slices: Path) -> None:
         assert all(0 <= edge <= regions.slices.shape[2] for box in own for edge in box.box)
         assert result.predicted in word
     assert (result.lesions, result.lesion_source) == ((), "")
+
+
+def test_slices_of_a_loader_get_their_grad_cam(slices: Path) -> None:
+    task = load_task(slices)
+    assert isinstance(task, CovidCTMaskNetTask)
+    assert task.preprocessing is not None
+    task.cam_scale.fill_(0.5)
+    prepared = prepare_slices(phantom().volume, task.preprocessing, indices=[8, 12])
+    number = torch.tensor(0)
+    batch = collate(
+        [to_sample({k: v[i] for k, v in prepared.items()}, id=f"s{i}", subject=number, scan=number) for i in range(2)]
+    )
+    results = results_of_batch(task, batch)
+    probable = explained_classes(task.predict_step(batch, 0)["logits"], task.class_names).tolist()
+    expected = GradCAM(task)(batch, target=torch.tensor(probable)).maps
+    for index, result in enumerate(results):
+        assert result.preview is not None
+        assert result.preview.cam is not None
+        assert result.preview.cam.shape == (1, *expected.shape[-2:])
+        assert result.preview.cam_class == CLASSES[probable[index]]
+        np.testing.assert_allclose(result.preview.cam[0] * 0.5, expected[index].numpy(), atol=1e-5)
 
 
 def test_pictures_of_unknown_window_only_when_it_is_said(slices: Path) -> None:
