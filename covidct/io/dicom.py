@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from covidct.errors import GeometryError, InputError, ModalityError
+from covidct.io.acquisition import acquisition_of
 from covidct.io.codecs import missing_codec, require_codec
 from covidct.io.contrast import contrast_of
 from covidct.io.dicom_faults import examine, stack_affine
@@ -72,7 +73,8 @@ def dicom_info(path: str | os.PathLike[str]) -> list[SeriesInfo]:
             findings = tuple(fault.finding("error") for fault in faults)
             if series.slices and series.has_pixels and (missing := missing_codec(series.slices[0])):
                 findings += (Finding("missing_codec", f"The pixels are {missing}.", "refused"),)
-            known = (_thickness(series), *contrast_of([s.values for s in series.slices]))
+            headers = [s.values for s in series.slices]
+            known = (_thickness(series), *contrast_of(headers), *acquisition_of(headers))
             infos.append(SeriesInfo(series.uid, "dicom", modality, shape, spacing, files, findings, *known))
     return infos
 

@@ -19,12 +19,17 @@ ELEMENTS: dict[int, tuple[str, str]] = {
     0x00020010: ("transfer_syntax", "text"),
     0x00080008: ("image_type", "text"),
     0x00080018: ("sop_uid", "text"),
+    0x00080022: ("acquisition_date", "text"),
+    0x0008002A: ("acquisition_time", "text"),
     0x00080060: ("modality", "text"),
+    0x00080070: ("manufacturer", "text"),
     0x0008103E: ("series_description", "text"),
+    0x00081090: ("model", "text"),
     0x00180010: ("contrast_agent", "text"),
     0x00180050: ("thickness", "floats"),
     0x00181030: ("protocol", "text"),
     0x00181041: ("contrast_volume", "floats"),
+    0x00181210: ("kernel", "text"),
     0x0020000E: ("series_uid", "text"),
     0x00200012: ("acquisition", "integer"),
     0x00200013: ("number", "integer"),
@@ -47,7 +52,8 @@ ELEMENTS: dict[int, tuple[str, str]] = {
     0x00281053: ("slope", "floats"),
 }
 """Tag to (name, form of the value). No element here is meant to name or describe the patient; the two free texts,
-``series_description`` and ``protocol``, are searched for words on contrast and never passed on."""
+``series_description`` and ``protocol``, are searched for words on contrast and never passed on, and of the dates of
+acquisition no more than the month is."""
 
 CONTRAST_SEQUENCE = 0x00180012
 """Contrast/Bolus Agent Sequence: what enhanced objects have in place of the text ``contrast_agent``."""

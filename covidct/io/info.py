@@ -28,6 +28,10 @@ class SeriesInfo:
             more than the distance of the slices, or less.
         contrast: whether a contrast agent was given, None where the header does not say.
         contrast_basis: keyword of the DICOM element that says so, empty where none does.
+        kernel: reconstruction kernel, empty where the header does not say.
+        scanner: manufacturer and model, empty where the header does not say.
+        acquired: year and month of the acquisition (``"2020-03"``), for counts over a cohort; not part of the ``repr``
+            or of :meth:`to_dict`. The day is not kept, since it helps to identify a patient.
     """
 
     uid: str
@@ -40,6 +44,9 @@ class SeriesInfo:
     thickness: float = float("nan")
     contrast: bool | None = None
     contrast_basis: str = ""
+    kernel: str = ""
+    scanner: str = ""
+    acquired: str = field(default="", repr=False)
 
     @property
     def file_count(self) -> int:
@@ -57,6 +64,8 @@ class SeriesInfo:
             "thickness": None if self.thickness != self.thickness else round(self.thickness, 6),
             "contrast": self.contrast,
             "contrast_basis": self.contrast_basis,
+            "kernel": self.kernel,
+            "scanner": self.scanner,
             "files": self.file_count,
             "findings": [{"code": f.code, "message": f.message, "action": f.action} for f in self.findings],
         }
