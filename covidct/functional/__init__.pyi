@@ -1,4 +1,7 @@
 from .detections import label_pixels as label_pixels
+from .equalise import clahe as clahe
+from .equalise import equalise as equalise
+from .equalise import equalise_histogram as equalise_histogram
 from .geometry import isotropic_cube as isotropic_cube
 from .geometry import resample_mask as resample_mask
 from .intensity import tone_map as tone_map
@@ -26,6 +29,9 @@ __all__ = (
     "LungField",
     "RankedRegions",
     "MIN_OBJECT_AREA",
+    "clahe",
+    "equalise",
+    "equalise_histogram",
     "gradient_strength",
     "isotropic_cube",
     "keep_large_objects",
