@@ -19,7 +19,7 @@ __all__ = ("Preprocessing",)
 
 Kind = Literal["ct_volume", "ct_slice", "cxr"]
 Grid = Literal["cube", "slices"]
-Enhancement = Literal["none", "tone", "stochastic"]
+Enhancement = Literal["none", "tone", "stochastic", "equalise", "clahe", "equalise_clahe"]
 Masking = Literal["original", "lungs", "no_lungs"]
 
 _VERSION = 2  # raise when the meaning of a field changes: old checkpoints are then refused, old cache entries rebuilt
@@ -41,8 +41,11 @@ class Preprocessing:
         mask_source: ``"none"``, ``"threshold"`` (:func:`covidct.functional.segment_lungs`), ``"lung_field"``
             (:func:`covidct.functional.lung_field`, no sides), ``"file"`` (the manifest's column ``mask``), or
             ``"checkpoint:<sha256>"`` of a segmentation network.
-        enhancement: ``"none"``, ``"tone"`` (:func:`covidct.functional.tone_map`) or ``"stochastic"``
-            (:func:`covidct.functional.stochastic_enhance`), applied to the windowed slices at their final size.
+        enhancement: ``"none"``, ``"tone"`` (:func:`covidct.functional.tone_map`), ``"stochastic"``
+            (:func:`covidct.functional.stochastic_enhance`), ``"equalise"``
+            (:func:`covidct.functional.equalise_histogram`), ``"clahe"`` (:func:`covidct.functional.clahe`) or
+            ``"equalise_clahe"`` (:func:`covidct.functional.equalise`, the one after the other), applied to the windowed
+            slices at their final size.
         masking: ``"original"``, ``"lungs"`` (the rest is set to 0) or ``"no_lungs"``.
     """
 

@@ -25,10 +25,13 @@ def test_fingerprint_follows_pixels_not_class_names() -> None:
         replace(RECORD, mask_source="file"),
         replace(RECORD, masking="lungs"),
         replace(RECORD, enhancement="tone"),
+        replace(RECORD, enhancement="equalise"),
+        replace(RECORD, enhancement="clahe"),
+        replace(RECORD, enhancement="equalise_clahe"),
         replace(RECORD, grid="slices"),
         replace(RECORD, kind="ct_slice"),
     ]
-    assert len({record.fingerprint() for record in (RECORD, *changes)}) == 8
+    assert len({record.fingerprint() for record in (RECORD, *changes)}) == 11
 
 
 def test_conflicts_name_field_and_values() -> None:
@@ -54,7 +57,7 @@ def test_conflicts_name_field_and_values() -> None:
         ({"classes": (0, 1)}, "list of different names"),
         ({"masking": "lung"}, "original, lungs, no_lungs"),
         ({"mask_source": None}, "'none'"),
-        ({"enhancement": None}, "none, tone, stochastic"),
+        ({"enhancement": None}, "none, tone, stochastic, equalise, clahe, equalise_clahe"),
         ({"enhancement": "magic"}, "'magic' is unknown"),
         ({"grid": "flat"}, "cube, slices"),
         ({"kind": "ct_slice", "grid": "slices"}, "for volumes"),

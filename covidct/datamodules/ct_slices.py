@@ -31,7 +31,8 @@ class CTSliceDataModule(BaseDataModule):
             ``"none"``.
         lung_checkpoint: a ``.ckpt`` file of a lung network, whose masks are then used and recorded as
             ``mask_source="checkpoint:<sha256>"``. It runs on the CPU, once per scan.
-        enhancement: ``"none"``, ``"tone"`` or ``"stochastic"``; see :class:`covidct.preprocessing.Preprocessing`.
+        enhancement: ``"none"``, ``"tone"``, ``"stochastic"``, ``"equalise"``, ``"clahe"`` or ``"equalise_clahe"``; see
+            :class:`covidct.preprocessing.Preprocessing`.
         masking: ``"original"``, ``"lungs"`` (the rest becomes 0) or ``"no_lungs"``.
         split: ``"manifest"``: the data set's own split; ``"subject"``: by the fractions; ``"auto"``: its own where it
             has one.
@@ -65,7 +66,7 @@ class CTSliceDataModule(BaseDataModule):
         size: int | None = 224,
         mask_source: str = "none",
         lung_checkpoint: str | None = None,
-        enhancement: Literal["none", "tone", "stochastic"] = "none",
+        enhancement: Literal["none", "tone", "stochastic", "equalise", "clahe", "equalise_clahe"] = "none",
         masking: Literal["original", "lungs", "no_lungs"] = "original",
         split: Literal["auto", "manifest", "subject"] = "auto",
         val_fraction: float = 0.15,

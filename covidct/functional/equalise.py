@@ -190,7 +190,7 @@ def _each_slice(
             if whole:
                 drawn[k] = equaliser(levels, counted)
             else:
-                levels = cv2.convertScaleAbs(np.asarray(levels, np.float32), alpha=_TOP)
+                levels = np.asarray(cv2.convertScaleAbs(np.asarray(levels, np.float32), alpha=_TOP), np.uint8)
                 np.multiply(equaliser(levels, counted), np.float32(1 / _TOP), out=drawn[k])
 
     over_blocks(work, len(planes), _BLOCK)

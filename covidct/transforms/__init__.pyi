@@ -1,6 +1,9 @@
 from .augment import Augment as Augment
 from .augment import default_augment as default_augment
 from .draw import draw_slices as draw_slices
+from .enhance import CLAHEd as CLAHEd
+from .enhance import Equalised as Equalised
+from .enhance import EqualiseHistogramd as EqualiseHistogramd
 from .enhance import StochasticEnhanced as StochasticEnhanced
 from .enhance import ToneMapd as ToneMapd
 from .field_of_view import RandFieldOfViewd as RandFieldOfViewd
@@ -16,6 +19,9 @@ from .window import WindowHUd as WindowHUd
 
 __all__ = (
     "Augment",
+    "CLAHEd",
+    "EqualiseHistogramd",
+    "Equalised",
     "InPlaned",
     "LungMaskd",
     "RandFieldOfViewd",

@@ -13,7 +13,16 @@ import numpy as np
 import torch
 
 from covidct.errors import InputError, UsageError
-from covidct.functional import isotropic_cube, resample_mask, stochastic_enhance, tone_map, window_hu
+from covidct.functional import (
+    clahe,
+    equalise,
+    equalise_histogram,
+    isotropic_cube,
+    resample_mask,
+    stochastic_enhance,
+    tone_map,
+    window_hu,
+)
 from covidct.sample import Sample
 from covidct.transforms.lung_source import given_lungs, lungs_of_volume
 from covidct.transforms.resize import resize_affine, resize_slices, resize_spacing
@@ -24,7 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from covidct.preprocessing import Enhancement, Preprocessing
+    from covidct.preprocessing import Preprocessing
     from covidct.volume import Image, Volume
 
 __all__ = ("AIR_HU", "UNIT_STEP", "prepare_image", "prepare_slices", "prepare_volume", "to_sample", "to_unit")
@@ -215,11 +224,7 @@ def _check(preprocessing: Preprocessing, kind: str, intensity: str) -> None:
 
 def _finish(array: NDArray[Any], preprocessing: Preprocessing, masks: Mapping[str, NDArray[np.uint8] | None]) -> Arrays:
     """Window, enhancement, masking variant, fixed point; adds the channel axis in front."""
-    if preprocessing.window is None:
-        unit = np.clip(array, 0.0, 1.0).astype(np.float32, copy=False)
-    else:
-        unit = window_hu(array, *preprocessing.window)
-    unit = _enhance(unit, preprocessing.enhancement)
+    unit = _enhanced(array, preprocessing)
     lungs = masks["lung_mask"]
     if preprocessing.masking != "original" and lungs is not None:
         unit[(lungs == 0) == (preprocessing.masking == "lungs")] = 0.0
@@ -232,8 +237,14 @@ def _finish(array: NDArray[Any], preprocessing: Preprocessing, masks: Mapping[st
     return prepared
 
 
-def _enhance(unit: NDArray[np.float32], name: Enhancement) -> NDArray[np.float32]:
-    """A published enhancement of (N, H, W) slices in [0, 1]."""
+def _enhanced(array: NDArray[Any], preprocessing: Preprocessing) -> NDArray[np.float32]:
+    """(N, H, W) slices, windowed to [0, 1] and enhanced by a published method; a new array."""
+    window, name = preprocessing.window, preprocessing.enhancement
+    values = np.clip(array, 0.0, 1.0).astype(np.float32, copy=False) if window is None else array
+    equalisers: dict[str, Any] = {"equalise": equalise_histogram, "clahe": clahe, "equalise_clahe": equalise}
+    if name in equalisers:  # they apply the window, to leave out what it clips
+        return np.asarray(equalisers[name](values, window=window), dtype=np.float32)
+    unit = values if window is None else window_hu(values, *window)
     if name == "tone":
         return tone_map(unit)
     if name == "stochastic":

@@ -9,7 +9,7 @@ import torch
 from scipy import ndimage
 
 from covidct.errors import InputError, UsageError
-from covidct.functional import lung_field, stochastic_enhance
+from covidct.functional import clahe, equalise, equalise_histogram, lung_field, stochastic_enhance, window_hu
 from covidct.preprocessing import Preprocessing
 from covidct.sample import check_sample
 from covidct.transforms import prepare_image, prepare_slices, prepare_volume, to_sample
@@ -155,6 +155,23 @@ def test_enhancement_comes_after_the_window_and_before_the_masking() -> None:
     walked = prepare_volume(VOLUME, replace(CUBE, size=16, grid="slices", enhancement="stochastic", mask_source="none"))
     one = stochastic_enhance(plain["image"][0, 5] / np.float32(65535))
     np.testing.assert_allclose(walked["image"][0, 5] / 65535, one, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "function"), [("equalise", equalise_histogram), ("clahe", clahe), ("equalise_clahe", equalise)]
+)
+def test_equalisation_of_the_windowed_slices(name: Any, function: Any) -> None:  # noqa: ANN401
+    record = replace(SLICE, size=None, window=(-1000.0, 0.0), enhancement=name, masking="lungs")
+    found = prepare_slices(VOLUME, record, lung_mask=RAW.lung_mask)["image"] / 65535
+    lungs = cast("np.ndarray", RAW.lung_mask) > 0
+    expected = function(VOLUME.array, window=(-1000.0, 0.0)) * lungs
+    np.testing.assert_allclose(found[:, 0], expected, atol=1e-5)
+    plain = function(window_hu(VOLUME.array, -1000.0, 0.0)) * lungs  # what the window clips counts here
+    assert (np.abs(plain - expected).max() > 0.05) == (name != "clahe")
+    # display values, in the shape of an image
+    image = Image(np.random.default_rng(0).random((20, 30), dtype=np.float32))
+    own = replace(CXR, enhancement=name, size=None)
+    np.testing.assert_allclose(prepare_image(image, own)["image"][0, 0] / 65535, function(image.array), atol=1e-5)
 
 
 def test_display_values_of_unknown_spacing_keep_their_depth() -> None:
