@@ -20,6 +20,10 @@ from .pooling import mask_weighted_gap as mask_weighted_gap
 from .pooling import mask_weights as mask_weights
 from .regions import RankedRegions as RankedRegions
 from .regions import rank_regions as rank_regions
+from .set_morphology import closing as closing
+from .set_morphology import dilate as dilate
+from .set_morphology import erode as erode
+from .set_morphology import opening as opening
 from .sliding_window import sliding_window_labels as sliding_window_labels
 from .stochastic import gradient_strength as gradient_strength
 from .stochastic import stochastic_enhance as stochastic_enhance
@@ -30,8 +34,11 @@ __all__ = (
     "RankedRegions",
     "MIN_OBJECT_AREA",
     "clahe",
+    "closing",
+    "dilate",
     "equalise",
     "equalise_histogram",
+    "erode",
     "gradient_strength",
     "isotropic_cube",
     "keep_large_objects",
@@ -43,6 +50,7 @@ __all__ = (
     "lung_field",
     "mask_weighted_gap",
     "mask_weights",
+    "opening",
     "rank_regions",
     "resample_mask",
     "segment_lungs",
