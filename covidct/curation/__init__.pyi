@@ -10,18 +10,26 @@ from .listing import Unreadable as Unreadable
 from .listing import iterate_scans as iterate_scans
 from .listing import read_listing as read_listing
 from .listing import read_stack as read_stack
+from .moments import PixelMoments as PixelMoments
+from .shortcut_features import features_of as features_of
+from .shortcuts import ShortcutProbe as ShortcutProbe
+from .shortcuts import shortcut_probes as shortcut_probes
 
 __all__ = (
     "ContrastSplit",
     "Entry",
     "Excluded",
+    "PixelMoments",
     "Scan",
     "Selection",
+    "ShortcutProbe",
     "Unreadable",
     "body_mask",
     "contrast_score",
+    "features_of",
     "iterate_scans",
     "read_listing",
     "read_stack",
     "select_series",
+    "shortcut_probes",
 )

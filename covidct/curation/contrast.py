@@ -58,8 +58,8 @@ def body_mask(stack: NDArray[np.float32]) -> NDArray[np.bool_]:
         return mask
     levels = np.empty(stack.shape, np.uint8)
     scale = (_LEVELS - 1) / (high - low)
-    for one, out in zip(stack, levels, strict=True):  # slice by slice: a float copy of a whole scan is half a gigabyte
-        np.rint((one - low) * scale, out=out, casting="unsafe")
+    for one, out in zip(stack, levels, strict=True):
+        cv2.convertScaleAbs(one, dst=out, alpha=scale, beta=-low * scale)  # in double, rounded; nothing is below 0
     depth, height, width = stack.shape
     threshold, _ = cv2.threshold(levels.reshape(depth * height, width), 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
     radius = max(1, round(_OPENING * min(height, width)))
@@ -109,7 +109,7 @@ def contrast_score(
     inside = body_mask(stack) if mask is None else np.asarray(mask) > 0
     if inside.shape != stack.shape:
         raise UsageError(f"The mask has the shape {inside.shape}, the stack {stack.shape}: they must be the same.")
-    scores = [_slice_contrast(one[body], measure) for one, body in zip(stack, inside, strict=True) if body.any()]
+    scores = [_slice_contrast(one, body, measure) for one, body in zip(stack, inside, strict=True) if body.any()]
     if not scores:
         raise InputError("No slice of the stack shows a body: it is empty or of one grey value; leave the case out.")
     return median(scores)
@@ -227,11 +227,12 @@ def check_measure(measure: str) -> None:
         raise UsageError(f"measure={measure!r} is unknown: use 'rms' or 'spread'.")
 
 
-def _slice_contrast(values: NDArray[np.float32], measure: Measure) -> float:
-    """Contrast of the intensities of one slice."""
+def _slice_contrast(one: NDArray[np.float32], body: NDArray[np.bool_], measure: Measure) -> float:
+    """Contrast of the intensities of one slice inside the body."""
     if measure == "rms":
-        return float(values.std(dtype=np.float64))
-    low, high = np.percentile(values, _TAILS)
+        _, deviation = cv2.meanStdDev(np.ascontiguousarray(one), mask=np.ascontiguousarray(body).view(np.uint8))
+        return float(deviation[0, 0])  # sums in double, divided by the number of pixels
+    low, high = np.percentile(one[body], _TAILS)
     return float(high - low)
 
 
