@@ -22,6 +22,7 @@ __all__ = ("EXIT_INTERNAL", "EXIT_INTERRUPTED", "VERBS", "run")
 VERBS: Mapping[str, tuple[str, str]] = {
     "demo": ("demo", "phantoms, lung masks, training, test and report.html: everything once, in minutes, on a CPU"),
     "inspect": ("inspect", "what is in a file, folder or zip: series, geometry, what is odd; decodes no pixels"),
+    "eda": ("eda", "know a cohort before training on it: counts, mean images, contrast, shortcuts, sizes, times"),
     "segment": ("segment", "the lung mask of a CT scan, written on the scan's own grid"),
     "triage": ("triage", "apply a checkpoint to scans: probabilities, slice scores, JSON, CSV and pages"),
     "fit": ("train", "train a task on a data module (YAML configs)"),

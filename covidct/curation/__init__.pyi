@@ -14,8 +14,11 @@ from .moments import PixelMoments as PixelMoments
 from .shortcut_features import features_of as features_of
 from .shortcuts import ShortcutProbe as ShortcutProbe
 from .shortcuts import shortcut_probes as shortcut_probes
+from .statistics import CohortStatistics as CohortStatistics
+from .statistics import cohort_statistics as cohort_statistics
 
 __all__ = (
+    "CohortStatistics",
     "ContrastSplit",
     "Entry",
     "Excluded",
@@ -25,6 +28,7 @@ __all__ = (
     "ShortcutProbe",
     "Unreadable",
     "body_mask",
+    "cohort_statistics",
     "contrast_score",
     "features_of",
     "iterate_scans",

@@ -12,6 +12,8 @@ __all__ = ("acquisition_of",)
 
 _DATE = re.compile(r"(\d{4})\.?(0[1-9]|1[0-2])")  # DA and DT of DICOM PS3.5 6.2; ACR-NEMA parted dates by full stops
 
+_EMPTY = frozenset({"", "none", "unknown", "n/a"})  # what converters write where they know nothing
+
 
 def acquisition_of(headers: Iterable[Mapping[str, Any]]) -> tuple[str, str, str]:
     """Read how a series was made from the first of its slices that says so.
@@ -29,7 +31,8 @@ def acquisition_of(headers: Iterable[Mapping[str, Any]]) -> tuple[str, str, str]
     slices = list(headers)
 
     def first(name: str) -> str:
-        return next((text for values in slices if (text := str(values.get(name, "")).strip())), "")
+        texts = (str(values.get(name, "")).strip() for values in slices)
+        return next((text for text in texts if text.lower() not in _EMPTY), "")
 
     kernel = "+".join(part.strip() for part in first("kernel").split("\\") if part.strip())
     maker, model = first("manufacturer"), first("model")

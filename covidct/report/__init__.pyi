@@ -4,6 +4,9 @@ from .ablation import write_ablation_csv as write_ablation_csv
 from .ablation import write_ablation_json as write_ablation_json
 from .ablation import write_ablation_page as write_ablation_page
 from .cohort import write_cohort_page as write_cohort_page
+from .eda import write_eda_csvs as write_eda_csvs
+from .eda import write_eda_json as write_eda_json
+from .eda import write_eda_page as write_eda_page
 from .evaluation import write_evaluation_page as write_evaluation_page
 from .scan import write_scan_page as write_scan_page
 from .segmentation import write_segmentation_csv as write_segmentation_csv
@@ -29,6 +32,9 @@ __all__ = (
     "write_ablation_page",
     "write_cohort_csv",
     "write_cohort_page",
+    "write_eda_csvs",
+    "write_eda_json",
+    "write_eda_page",
     "write_evaluation_page",
     "write_metrics_json",
     "write_predictions_csv",

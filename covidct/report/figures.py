@@ -15,7 +15,18 @@ if TYPE_CHECKING:
     from covidct.metrics import TriageReport
     from covidct.result import ScanResult
 
-__all__ = ("Chart", "Dot", "Trace", "calibration_chart", "roc_chart", "round_step", "score_chart", "strip_chart")
+__all__ = (
+    "Chart",
+    "Column",
+    "Dot",
+    "Rule",
+    "Trace",
+    "calibration_chart",
+    "roc_chart",
+    "round_step",
+    "score_chart",
+    "strip_chart",
+)
 
 _FIFTHS = (0, 0.2, 0.4, 0.6, 0.8, 1)
 
@@ -45,6 +56,27 @@ class Dot:
 
 
 @dataclass(frozen=True, slots=True)
+class Column:
+    """A bar of a histogram: its upper left corner, size, colour, and text on hover."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    colour: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """An upright line with a word above the frame, on its right side or, ``left``, on its left."""
+
+    at: float
+    text: str
+    left: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Chart:
     """Everything a template needs to draw one chart."""
 
@@ -57,6 +89,8 @@ class Chart:
     traces: Sequence[Trace] = ()
     dots: Sequence[Dot] = ()
     diagonal: str = ""
+    columns: Sequence[Column] = ()
+    rules: Sequence[Rule] = ()
     wide: bool = False  # drawn over the whole width of the page, the texts of y inside the frame
 
 

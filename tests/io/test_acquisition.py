@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         ([{"kernel": "Qr40f\\3 \\"}], ("Qr40f+3", "", "")),
         ([{"manufacturer": "SIEMENS", "model": "Sensation 16"}], ("", "SIEMENS Sensation 16", "")),
         ([{"manufacturer": "Philips", "model": "PHILIPS MX8000"}], ("", "PHILIPS MX8000", "")),
+        ([{"manufacturer": "GE", "model": "None", "kernel": "unknown"}], ("", "GE", "")),
         ([{"model": "iCT 256"}], ("", "iCT 256", "")),
         ([{"acquisition_date": "20200317"}], ("", "", "2020-03")),
         ([{"acquisition_date": "2020.03.17"}], ("", "", "2020-03")),

@@ -1,0 +1,142 @@
+"""``covidct eda``: know a cohort before training on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from covidct.cli.command import run_function
+from covidct.cli.console import error, make_table, note, progress, research_use, results
+from covidct.cli.inspect import exit_code
+from covidct.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from covidct.curation import CohortStatistics
+
+__all__ = ("explore", "run")
+
+_STEPS = 50  # of the progress bar: where stderr is a file, each is a line
+
+
+def run(verb: str, argv: Sequence[str]) -> int:
+    """Entry of the command."""
+    return run_function(explore, argv, verb=verb)
+
+
+def explore(
+    source: Path,
+    *,
+    out: Path,
+    path_column: str | None = None,
+    label_column: str | None = None,
+    subject_column: str | None = None,
+    split_column: str | None = None,
+    site_column: str | None = None,
+    subject_pattern: str | None = None,
+    scans: bool = False,
+    window: tuple[float, float] = (-1250.0, 250.0),
+    size: int = 224,
+    measure: Literal["rms", "spread"] = "rms",
+    dates: bool = True,
+    on_fault: Literal["error", "repair", "warn"] = "error",
+    resamples: int = 1000,
+    seed: int = 0,
+) -> int:
+    """Describe a cohort in one pass: counts, mean images, contrast, shortcuts, sizes, months; writes a page and tables.
+
+    Writes eda.html, eda.json, counts.csv, scans.csv, months.csv and shortcuts.csv. No file name, patient or day is
+    written: scans are called by their row.
+
+    Args:
+        source: table with a column path, or a folder whose sub-folders are classes.
+        out: folder of the results.
+        path_column: column of the paths; path.
+        label_column: column of the classes; label.
+        subject_column: column of the patients; subject.
+        split_column: column of train, val and test; split.
+        site_column: column of the hospital or source; site.
+        subject_pattern: regular expression whose first group is the patient, searched in file names.
+        scans: in a folder, take each folder with images as one scan.
+        window: low and high in HU that become black and white.
+        size: pixels per side of mean and standard-deviation images.
+        measure: contrast as standard deviation (rms) or as 95th minus 5th percentile (spread), inside the body.
+        dates: count DICOM series by month of acquisition; --no-dates leaves them out.
+        on_fault: what to do with faulty geometry.
+        resamples: of the bootstrap over subjects.
+        seed: of folds and bootstrap.
+
+    Returns:
+        0, 1 when some entries cannot be read; 3 when none can.
+    """
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file: name a folder with --out.")
+    from covidct.curation import cohort_statistics, read_listing
+    from covidct.report import write_eda_csvs, write_eda_json, write_eda_page
+
+    named = {
+        "path": path_column,
+        "label": label_column,
+        "subject": subject_column,
+        "split": split_column,
+        "site": site_column,
+    }
+    columns = {column: name for column, name in named.items() if name is not None}
+    entries = read_listing(source, columns=columns, subject_pattern=subject_pattern, scans=scans)
+    with progress(min(len(entries), _STEPS), "reading, part") as step:
+        found = cohort_statistics(
+            entries,
+            window=window,
+            size=size,
+            measure=measure,
+            dates=dates,
+            on_fault=on_fault,
+            resamples=resamples,
+            seed=seed,
+            on_scan=_thinned(step, len(entries)),
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    record = {"window": list(window), "size": size, "measure": measure, "on_fault": on_fault}
+    record |= {"resamples": resamples, "seed": seed}
+    page, data = out / "eda.html", out / "eda.json"
+    write_eda_page(found, page, run=record)
+    write_eda_json(found, data, run=record)
+    paths = [page, data, *write_eda_csvs(found, out)]
+    _summary(found)
+    results().print(", ".join(map(str, paths)), markup=False, soft_wrap=True)
+    research_use()
+    if found.unreadable:
+        error(f"{len(found.unreadable)} of {len(entries)} entries could not be read; {page.name} says why.")
+    return exit_code(failed=len(found.unreadable), total=len(entries))
+
+
+def _thinned(step: Callable[[str], None], total: int) -> Callable[[str], None]:
+    """A function to call for each of ``total`` scans; it calls ``step`` at most fifty times, the last at the end."""
+    done = 0
+
+    def on_scan(name: str) -> None:
+        nonlocal done
+        done += 1
+        steps = min(total, _STEPS)
+        if done * steps // total > (done - 1) * steps // total:
+            step(f"up to {name}")
+
+    return on_scan
+
+
+def _summary(found: CohortStatistics) -> None:
+    """Counts, probes and their warnings on the terminal."""
+    counts = make_table("Cohort", "label", "subjects", "scans", "slices")
+    for (label,), one in found.counts("label").items():
+        counts.add_row(label or "no label", str(one.subjects or "?"), str(one.scans), str(one.slices))
+    results().print(counts)
+    if found.probes:
+        table = make_table("Told without the lungs", "target", "features", "AUROC", "95 % interval")
+        for probe in found.probes:
+            auroc = probe.auroc
+            table.add_row(probe.target, probe.features, f"{auroc.value:.3f}", f"{auroc.low:.3f} to {auroc.high:.3f}")
+        results().print(table)
+    for probe in found.probes:
+        if probe.warning:
+            note(f"covidct: warning: {probe.warning}")
