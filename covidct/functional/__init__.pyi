@@ -1,3 +1,5 @@
+from .background import lung_mask_2d as lung_mask_2d
+from .background import remove_background as remove_background
 from .detections import label_pixels as label_pixels
 from .equalise import clahe as clahe
 from .equalise import equalise as equalise
@@ -48,10 +50,12 @@ __all__ = (
     "lesion_instances",
     "lesion_table",
     "lung_field",
+    "lung_mask_2d",
     "mask_weighted_gap",
     "mask_weights",
     "opening",
     "rank_regions",
+    "remove_background",
     "resample_mask",
     "segment_lungs",
     "sliding_window_labels",
