@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from covidct.datasets.base import BaseDataset, Raw, Record
+from covidct.datasets.covidx_ct_names import CLASSES, cncb_name, slice_key
 from covidct.datasets.layout import list_scans
 from covidct.datasets.published_tables import SplitLine, check_split_files, read_columns, read_split_files
 from covidct.errors import InputError, ManifestError, UsageError
@@ -29,13 +30,11 @@ __all__ = ("COVIDxCT",)
 
 Site = Literal["source", "country", "both"]
 
-_CLASSES = ("Normal", "CP", "NCP")
-"""Index = class id of the split files, and of file names that begin with a number (COVIDNet-CT, docs; facts 0.2)."""
-
 _WORD = {"normal": "Normal", "cap": "CP", "covid": "NCP"}  # canonical name to that of the file names
-_CNCB = re.compile(r"(ncp|cp|normal|[012])_([^_]+)_([^_]+)_([^_]+)", re.IGNORECASE)
 _OTHER = re.compile(r"(.+)[-_][^-_]+")
 _PATIENT, _SOURCE, _COUNTRY, _FINDING, _VERIFIED = "patient id", "source", "country", "finding", "verified finding"
+_IS_VERIFIED = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False, "": False}
+"""Words of the column "verified finding"; the published table has Yes and No, an empty cell tells nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +55,9 @@ class COVIDxCT(BaseDataset):
 
     The images lie anywhere below the folder. Their names tell the class, the patient and the scan:
     ``NCP_96_1328_0032.png`` is slice 32 of scan 1328 of patient 96, class NCP (COVID-19), CP (pneumonia) or Normal;
-    COVID-CT-Mask-Net writes ``2_96_1328_0032.png``, 0 normal, 1 CP, 2 NCP, which is the same slice. Images of other
-    collections (``HUST-Patient97-0001.png``, version 2 on) get their class from the split files or the table of
+    COVID-CT-Mask-Net writes ``2_96_1328_0032.png``, 0 normal, 1 CP, 2 NCP, which is the same slice: split files may
+    have either name, whichever the image has, and a slice that is there or listed under both is refused. Images of
+    other collections (``HUST-Patient97-0001.png``, version 2 on) get their class from the split files or the table of
     patients. The patient of such an image is the longest id of the table that its name begins with; without the table
     it is the name without its last part, the scan, so that two scans of one patient may pass for two subjects.
 
@@ -88,7 +88,8 @@ class COVIDxCT(BaseDataset):
                 ``name class xmin ymin xmax ymax`` as published; only listed images are then used. None: all images,
                 without a split.
             metadata: the published table ``metadata.csv``, one row per patient.
-            verified_only: leave out patients whose finding is not verified (:attr:`excluded`); needs ``metadata``.
+            verified_only: leave out patients whose finding is not verified (:attr:`excluded`); needs ``metadata``,
+                whose column says yes, true or 1, or no, false, 0 or nothing.
             site: what ``site`` of a record is, out of ``metadata``: ``"source"`` (the collection), ``"country"``, or
                 ``"both"``, such as ``"iCTCF, China"``.
             crop: cut images to the box around the body that the split files give, as the network of the publishers
@@ -129,37 +130,55 @@ class COVIDxCT(BaseDataset):
         return {
             patient: f"verified finding: {row[_VERIFIED] or 'unknown'}"
             for patient, row in self.patients.items()
-            if row[_VERIFIED].lower() != "yes"
+            if not _is_verified(row[_VERIFIED], patient)
         }
 
     @cached_property
     def slices_found(self) -> tuple[_Slice, ...]:
         """The images that are used: in natural order, or in that of the split files."""
         paths = self._paths()
-        lines = read_split_files(self.split_files)
-        missing = [name for name in lines if name not in paths]
+        lines = self._lines()
+        missing = [(name, line) for key, (name, line) in lines.items() if key not in paths]
         if missing:
             raise ManifestError(
-                f"{len(missing)} image(s) of the split are not below {self.root}, the first is {missing[0]} "
-                f"({lines[missing[0]].place}): unpack COVIDx CT completely, or give the split of this version."
+                f"{len(missing)} image(s) of the split are not below {self.root}, the first is {missing[0][0]} "
+                f"({missing[0][1].place}): unpack COVIDx CT completely, or give the split of this version."
             )
-        found = (self._slice(paths[name], lines.get(name)) for name in lines or paths)
-        return tuple(one for one in found if one.patient not in self.excluded)
+        found = [self._slice(paths[key], lines[key][1] if lines else None) for key in lines or paths]
+        kept = tuple(one for one in found if one.patient not in self.excluded)
+        if not kept:
+            raise ManifestError(
+                f"None of the {len(found)} images is of a patient whose finding is verified: give the published table "
+                "as metadata, or set verified_only=False."
+            )
+        return kept
 
     def _paths(self) -> dict[str, Path]:
-        """File name to image."""
+        """Key of each slice to its image."""
         if not self.root.is_dir():
             raise ManifestError(f"There is no folder {self.root}: give the folder with the images of COVIDx CT.")
         paths: dict[str, Path] = {}
         for path in list_scans(self.root, suffixes=tuple(IMAGE_SUFFIXES)):
-            if paths.setdefault(path.name, path) != path:
+            other = paths.setdefault(slice_key(path.name), path)
+            if other != path:
                 raise ManifestError(
-                    f"The image {path.name} is in {paths[path.name].parent.name} and again in {path.parent.name}: keep "
-                    "one."
+                    f"The slice {other.name} is in {other.parent.name} and again in {path.parent.name} as {path.name}: "
+                    "keep one."
                 )
         if not paths:
             raise ManifestError(f"There is no image below {self.root}: unpack COVIDx CT there.")
         return paths
+
+    def _lines(self) -> dict[str, tuple[str, SplitLine]]:
+        """Key of each slice to its name in the split files and its line."""
+        lines: dict[str, tuple[str, SplitLine]] = {}
+        for name, line in read_split_files(self.split_files).items():
+            other, its_line = lines.setdefault(slice_key(name), (name, line))
+            if other != name:
+                raise ManifestError(
+                    f"The split names a slice as {other} in {its_line.place} and as {name} in {line.place}: keep one."
+                )
+        return lines
 
     def _slice(self, path: Path, line: SplitLine | None) -> _Slice:
         """Class, patient, scan, part and place of one image."""
@@ -190,10 +209,9 @@ class COVIDxCT(BaseDataset):
 
     def _named(self, path: Path) -> tuple[str, str, str]:
         """Class (empty where the name does not tell), patient and scan."""
-        if match := _CNCB.fullmatch(path.stem):
-            known = dict(zip("012", _CLASSES, strict=True)) | {word.lower(): word for word in _CLASSES}
-            word = known[match[1].lower()]
-            return word, f"{word}_{match[2]}", f"{word}_{match[2]}_{match[3]}"
+        if found := cncb_name(path.stem):
+            word, patient, scan, _ = found
+            return word, f"{word}_{patient}", f"{word}_{patient}_{scan}"
         other = _OTHER.fullmatch(path.stem)
         scan = other[1] if other else path.stem
         cuts = [len(path.stem), *(match.start() for match in reversed([*re.finditer("[-_]", path.stem)]))]
@@ -259,11 +277,20 @@ _SITES: Mapping[Site, tuple[str, ...]] = {
 }
 
 
+def _is_verified(word: str, patient: str) -> bool:
+    """What the table of patients says of a finding."""
+    if word.lower() not in _IS_VERIFIED:
+        raise ManifestError(
+            f"The table of patients says {word!r} of the verified finding of {patient}: write yes or no there."
+        )
+    return _IS_VERIFIED[word.lower()]
+
+
 def _fields(name: str, line: SplitLine) -> tuple[str, tuple[int, int, int, int]]:
     """Class and box (x0, y0, x1, y1) of a line of a split file."""
     try:
         number, x0, y0, x1, y1 = (int(field) for field in line.fields)
-        return _CLASSES[("0", "1", "2").index(str(number))], (x0, y0, x1, y1)
+        return CLASSES[("0", "1", "2").index(str(number))], (x0, y0, x1, y1)
     except ValueError as error:
         raise ManifestError(
             f"{line.place[0].upper()}{line.place[1:]} is wrong: behind {name} stand the class (0, 1 or 2) and the box "

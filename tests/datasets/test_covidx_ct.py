@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import pickle
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+import yaml
 from jsonargparse import ArgumentParser
 
 from covidct.datamodules import CTSliceDataModule
@@ -13,9 +15,6 @@ from covidct.datasets import BaseDataset, COVIDxCT
 from covidct.errors import InputError, ManifestError, UsageError
 from covidct.io import content_digest
 from covidct.sample import check_batch, check_sample
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 HEADER = "patient id,source,country,sex,age,finding,verified finding,slice selection,view,modality"
 ROWS = (
@@ -123,6 +122,62 @@ def test_names_of_mask_net_are_the_same_patients(tmp_path: Path) -> None:
     ]
     words = COVIDxCT(tmp_path, classes={"ncp": "ill", "cp": "ill", "normal": "well"})
     assert [record.label for record in words.records] == [1, 0, 0]
+
+
+def test_lists_of_both_namings_are_found_among_images_of_either(root: Path) -> None:
+    """The shipped configuration: digits in the author's training list, words in the data set's own lists."""
+    config = yaml.safe_load((Path(__file__).parents[2] / "examples" / "configs" / "mask_net.yaml").read_text())
+    arguments = config["data"]["init_args"]["dataset"]["init_args"]
+    split = {part: str(root / name) for part, name in arguments["split_files"].items()}
+    assert Path(split["train"]).name == "train_split_classification.txt"
+    Path(split["train"]).write_text("2_96_1328_0032.png\n1_10_3153_0172.png\n")
+    Path(split["val"]).write_text("Normal_1663_1_0000.png 0 2 3 22 19\n")
+    Path(split["test"]).write_text("NCP_9_1_0001.png 2 2 3 22 19\n")
+    wanted = [("train", "NCP_96", 2), ("train", "CP_10", 1), ("val", "Normal_1663", 0), ("test", "NCP_9", 2)]
+    words = COVIDxCT(**{**arguments, "root": root, "split_files": split})
+    assert [(record.split, record.subject, record.label) for record in words.records] == wanted
+    assert [record.id for record in words.records][:2] == ["NCP_96_1328_0032", "CP_10_3153_0172"]
+    for word, digit in (("Normal", "0"), ("CP", "1"), ("NCP", "2")):
+        for path in (root / "2A_images").glob(f"{word}_*.png"):
+            path.rename(path.with_name(path.name.replace(word, digit, 1)))
+    digits = COVIDxCT(root, split_files=split)
+    assert [(record.split, record.subject, record.label) for record in digits.records] == wanted
+    assert [record.id for record in digits.records][2:] == ["0_1663_1_0000", "2_9_1_0001"]
+
+
+def test_a_slice_under_both_names_is_refused(root: Path) -> None:
+    (root / "test.txt").write_text("2_96_1328_0032.png\n")  # in train.txt as NCP_96_1328_0032.png
+    both = r"as NCP_96_1328_0032\.png in line 1 of train\.txt and as 2_96_1328_0032\.png in line 1 of test\.txt"
+    with pytest.raises(ManifestError, match=both):
+        len(COVIDxCT(root, split_files=split_of(root)))
+    picture(root / "extra" / "1_10_3153_0172.png", 0)
+    there = r"1_10_3153_0172\.png is in extra and again in 2A_images as CP_10_3153_0172\.png: keep one"
+    with pytest.raises(ManifestError, match=there):
+        len(COVIDxCT(root, metadata=root / "metadata.csv"))
+
+
+@pytest.mark.parametrize(("yes", "no"), [("TRUE", "False"), ("1", "0"), ("yes", ""), ("True", "no")])
+def test_verified_in_other_words(root: Path, yes: str, no: str) -> None:
+    table = [HEADER, *(row.replace(",Yes,", f",{yes},").replace(",No,", f",{no},") for row in ROWS)]
+    (root / "metadata.csv").write_text("\n".join(table))
+    dataset = COVIDxCT(root, metadata=root / "metadata.csv", verified_only=True)
+    assert set(dataset.excluded) == {"NCP_9", "HUST-Patient97"}
+    assert len(dataset) == 7
+
+
+def test_an_unknown_word_for_verified_is_refused(root: Path) -> None:
+    (root / "metadata.csv").write_text("\n".join((HEADER, ROWS[0].replace("Yes", "ja"), *ROWS[1:])))
+    with pytest.raises(
+        ManifestError, match=r"table of patients says 'ja' of the verified finding of NCP_96: write yes"
+    ):
+        len(COVIDxCT(root, metadata=root / "metadata.csv", verified_only=True))
+    assert len(COVIDxCT(root, metadata=root / "metadata.csv")) == 9, "nobody asks"
+
+
+def test_nobody_verified_is_an_error(root: Path) -> None:
+    (root / "metadata.csv").write_text("\n".join((HEADER, *(row.replace(",Yes,", ",No,") for row in ROWS))))
+    with pytest.raises(ManifestError, match=r"None of the 9 images is of a patient whose finding is verified"):
+        len(COVIDxCT(root, metadata=root / "metadata.csv", verified_only=True))
 
 
 def test_images_are_cut_to_their_box(root: Path) -> None:
