@@ -40,6 +40,7 @@ def explore(
     size: int = 224,
     measure: Literal["rms", "spread"] = "rms",
     dates: bool = True,
+    probes: bool = True,
     on_fault: Literal["error", "repair", "warn"] = "error",
     resamples: int = 1000,
     seed: int = 0,
@@ -63,6 +64,7 @@ def explore(
         size: pixels per side of mean and standard-deviation images.
         measure: contrast as standard deviation (rms) or as 95th minus 5th percentile (spread), inside the body.
         dates: count DICOM series by month of acquisition; --no-dates leaves them out.
+        probes: tell the class without the lungs; --no-probes leaves this out.
         on_fault: what to do with faulty geometry.
         resamples: of the bootstrap over subjects.
         seed: of folds and bootstrap.
@@ -91,6 +93,7 @@ def explore(
             size=size,
             measure=measure,
             dates=dates,
+            probes=probes,
             on_fault=on_fault,
             resamples=resamples,
             seed=seed,

@@ -198,14 +198,17 @@ def held_out(
     from sklearn.model_selection import StratifiedGroupKFold
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # a dependency of scikit-learn
 
     prob = np.zeros((len(table), int(target.max()) + 1))
     parts = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    for train, test in parts.split(table, target, group):
-        # classes weighted alike: folds with other shares of classes would shift probabilities, which are pooled
-        model = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=5000))
-        model.fit(table[train], target[train])
-        prob[np.ix_(test, model.classes_)] = model.predict_proba(table[test])
+    # the solver's vectors are so short that threads of BLAS wait for each other ten to a hundred times as long
+    with threadpool_limits(limits=1, user_api="blas"):
+        for train, test in parts.split(table, target, group):
+            # classes weighted alike: folds with other shares of classes would shift probabilities, which are pooled
+            model = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=5000))
+            model.fit(table[train], target[train])
+            prob[np.ix_(test, model.classes_)] = model.predict_proba(table[test])
     return prob
 
 

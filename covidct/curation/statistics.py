@@ -159,6 +159,7 @@ def cohort_statistics(
     dates: bool = True,
     on_fault: OnFault = "error",
     workers: int | None = None,
+    probes: bool = True,
     resamples: int = 1000,
     seed: int = 0,
     on_scan: Callable[[str], None] | None = None,
@@ -175,6 +176,7 @@ def cohort_statistics(
         dates: count series by the month of their acquisition; False leaves all dates of DICOM out.
         on_fault: what to do with faulty geometry, see :func:`covidct.io.read_scan`.
         workers: threads that read; None: one per core, at most 8.
+        probes: look for shortcuts, see :func:`~covidct.curation.shortcut_probes`.
         resamples: of the bootstrap over subjects of the probes.
         seed: of folds and bootstrap of the probes.
         on_scan: called with the id of each entry that was read.
@@ -198,7 +200,8 @@ def cohort_statistics(
         label = scan.entry.label
         moments.setdefault(label, PixelMoments(size)).update(resize_slices(scan.stack, size))
         grey[label] = grey.get(label, 0) + _grey(scan.stack)
-        features.append(features_of(scan, facts))
+        if probes:
+            features.append(features_of(scan, facts))
         records.append(_record(scan, facts, measure))
         if on_scan is not None:
             on_scan(scan.entry.id)
@@ -212,9 +215,9 @@ def cohort_statistics(
     }
     acquired = Counter((r.facts.acquired, r.entry.label) for r in records if r.facts.acquired and dates)
     split, basis, note = _contrast_split(records, measure)
-    probes = shortcut_probes([r.entry for r in records], features, resamples=resamples, seed=seed)
+    told = shortcut_probes([r.entry for r in records], features, resamples=resamples, seed=seed) if probes else ()
     return CohortStatistics(
-        tuple(records), tuple(unreadable), images, months, acquired, split, basis, note, measure, probes, window
+        tuple(records), tuple(unreadable), images, months, acquired, split, basis, note, measure, told, window
     )
 
 
