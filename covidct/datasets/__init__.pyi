@@ -17,6 +17,7 @@ from .phantom import PhantomCXR as PhantomCXR
 from .phantom_confounded import PhantomConfounded as PhantomConfounded
 from .phantom_lesions import PhantomLesions as PhantomLesions
 from .phantom_lungs import PhantomLungs as PhantomLungs
+from .slices_of_volumes import SlicesOfVolumes as SlicesOfVolumes
 from .splits import assign_folds as assign_folds
 from .splits import assign_splits as assign_splits
 from .splits import check_no_overlap as check_no_overlap
@@ -42,6 +43,7 @@ __all__ = (
     "PhantomLungs",
     "Raw",
     "Record",
+    "SlicesOfVolumes",
     "TianchiLung",
     "assign_folds",
     "assign_splits",

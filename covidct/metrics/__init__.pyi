@@ -19,6 +19,7 @@ from .rates import rates_table as rates_table
 from .segmentation import SEGMENTATION_SCORES as SEGMENTATION_SCORES
 from .segmentation import SegmentationMetrics as SegmentationMetrics
 from .segmentation import segmentation_scores as segmentation_scores
+from .slice_masks import SliceMaskMetrics as SliceMaskMetrics
 from .slice_metrics import SliceMetrics as SliceMetrics
 from .slices import SliceReport as SliceReport
 from .slices import VolumeSlices as VolumeSlices
@@ -41,6 +42,7 @@ __all__ = (
     "RocCurve",
     "SEGMENTATION_SCORES",
     "SegmentationMetrics",
+    "SliceMaskMetrics",
     "SliceMetrics",
     "SliceReport",
     "TriageReport",

@@ -10,6 +10,8 @@ from .mask_net_weights import StoredDetector as StoredDetector
 from .mask_net_weights import read_detector as read_detector
 from .masked_gap_resnet import MaskedGAPResNet as MaskedGAPResNet
 from .resnext_plus import ResNeXtPlus as ResNeXtPlus
+from .slice_lung_segmenter import SliceLungSegmenter as SliceLungSegmenter
+from .unet2d import UNet2d as UNet2d
 from .unet3d import UNet3d as UNet3d
 from .unet3d_inference import InferenceUNet3d as InferenceUNet3d
 from .unet3d_inference import inference_copy as inference_copy
@@ -25,8 +27,10 @@ __all__ = (
     "MaskedGAPResNet",
     "ResNeXtPlus",
     "SliceDetections",
+    "SliceLungSegmenter",
     "StoredDetector",
     "TakenOver",
+    "UNet2d",
     "UNet3d",
     "inference_copy",
     "read_detector",

@@ -7,6 +7,8 @@ from .mask_net import CovidCTMaskNetTask as CovidCTMaskNetTask
 from .masked_gap_resnet import MaskedGAPResNetTask as MaskedGAPResNetTask
 from .resnext_plus import ResNeXtPlusTask as ResNeXtPlusTask
 from .segmentation import SegmentationTask as SegmentationTask
+from .slice_segmentation import SliceSegmentationTask as SliceSegmentationTask
+from .unet2d import UNet2dTask as UNet2dTask
 from .unet3d import UNet3dTask as UNet3dTask
 
 __all__ = (
@@ -18,6 +20,8 @@ __all__ = (
     "MaskedGAPResNetTask",
     "ResNeXtPlusTask",
     "SegmentationTask",
+    "SliceSegmentationTask",
+    "UNet2dTask",
     "UNet3dTask",
     "load_task",
 )

@@ -1,5 +1,6 @@
 from .augment import Augment as Augment
 from .augment import default_augment as default_augment
+from .background import RemoveBackgroundd as RemoveBackgroundd
 from .draw import draw_slices as draw_slices
 from .enhance import CLAHEd as CLAHEd
 from .enhance import Equalised as Equalised
@@ -25,6 +26,7 @@ __all__ = (
     "InPlaned",
     "LungMaskd",
     "RandFieldOfViewd",
+    "RemoveBackgroundd",
     "StochasticEnhanced",
     "ToneMapd",
     "WindowHUd",

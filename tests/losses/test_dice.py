@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from covidct.errors import UsageError
-from covidct.losses import DiceCELoss
+from covidct.losses import DiceBCELoss, DiceCELoss
 
 
 def closed_form(logits: NDArray[np.float64], target: NDArray[np.int64]) -> float:
@@ -77,3 +77,32 @@ def test_is_float32_under_autocast() -> None:
 def test_unlike_shapes_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(UsageError, match="DiceCELoss needs"):
         DiceCELoss()(torch.zeros(2, 3, 4, 5, 6), torch.zeros(shape, dtype=torch.uint8))
+
+
+def test_one_structure_equals_the_closed_form() -> None:
+    rng = np.random.default_rng(1)
+    logits, target = rng.normal(size=(3, 1, 5, 6)), rng.integers(0, 2, (3, 1, 5, 6))
+    target[1] = 0  # no structure: no Dice term
+    p = 1 / (1 + np.exp(-logits))
+    dice = [
+        1 - (2 * (p[b] * target[b]).sum() + 1e-5) / (p[b].sum() + target[b].sum() + 1e-5) if target[b].any() else 0.0
+        for b in range(3)
+    ]
+    cross = -(target * np.log(p) + (1 - target) * np.log(1 - p)).mean()
+    found = DiceBCELoss()(torch.tensor(logits), torch.tensor(2 * target, dtype=torch.uint8))
+    assert found.dtype == torch.float32
+    assert found.item() == pytest.approx(np.mean(dice) + cross, rel=1e-5)
+    parted = DiceBCELoss(dice_weight=2.0, bce_weight=3.0)(torch.tensor(logits), torch.tensor(target))
+    assert parted.item() == pytest.approx(2 * np.mean(dice) + 3 * cross, rel=1e-5)
+
+
+def test_one_structure_in_half_precision_and_wrong_arguments() -> None:
+    logits = torch.zeros(1, 1, 2048, 1024, dtype=torch.bfloat16)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = DiceBCELoss()(logits, torch.ones(logits.shape, dtype=torch.uint8))
+    assert found.item() == pytest.approx(1 - 2 * 0.5 / 1.5 + np.log(2), rel=1e-5)
+    with pytest.raises(UsageError, match="negative"):
+        DiceBCELoss(bce_weight=-1.0)
+    for shape in ((1, 2, 4, 4), (2, 1, 4, 4)):
+        with pytest.raises(UsageError, match="DiceBCELoss needs"):
+            DiceBCELoss()(torch.zeros(1, 1, 4, 4), torch.zeros(shape))

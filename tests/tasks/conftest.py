@@ -13,6 +13,7 @@ import torch
 from covidct import tasks
 from covidct.tasks import BaseTask, DetectionTask
 from tests.fakes.lesions import TinyLesionsDataModule, lesions_batch
+from tests.fakes.lung_slices import TinyLungSlicesDataModule, lung_slices_batch
 from tests.fakes.lungs import TinyLungsDataModule, lungs_batch
 from tests.fakes.volumes import TinyVolumesDataModule, tiny_batch
 
@@ -60,6 +61,7 @@ CASES: dict[str, Case] = {
     ),
     "MaskedGAPResNetTask": Case("masked_gap_resnet", {"backbone": "resnet18", "slice_size": 48}),
     "ResNeXtPlusTask": Case("resnext_plus", {"backbone": "resnet10", "slice_size": 48}),
+    "UNet2dTask": Case("unet2d", {"channels": [4, 8]}, lung_slices_batch, TinyLungSlicesDataModule),
     "UNet3dTask": Case("unet3d", {"channels": [4, 8]}, lungs_batch, TinyLungsDataModule),
 }
 """One line per task; a task of ``covidct.tasks`` without a line fails the conformance tests."""

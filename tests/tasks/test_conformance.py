@@ -21,7 +21,7 @@ import covidct
 from covidct import tasks
 from covidct.errors import BatchError, CovidctError
 from covidct.sample import check_batch
-from covidct.tasks import BaseTask, DetectionTask, SegmentationTask, load_task
+from covidct.tasks import BaseTask, DetectionTask, SegmentationTask, SliceSegmentationTask, load_task
 from covidct.weights import RECORD_KEY
 
 if TYPE_CHECKING:
@@ -102,6 +102,10 @@ def test_every_stage_runs(make: Make, case: Case, trainer: MakeTrainer) -> None:
         assert first["mask"].dtype == torch.uint8
         assert first["mask"].shape == case.batch()["lung_mask"].shape
         assert first["volume_ml"].shape == (len(first["id"]), 2)
+    elif isinstance(task, SliceSegmentationTask):
+        assert first["mask"].dtype == torch.uint8
+        assert first["mask"].shape == case.batch()["lung_mask"].shape
+        assert first["area_cm2"].shape == (len(first["id"]),)
     elif isinstance(task, DetectionTask):
         assert first["mask"].dtype == torch.uint8
         assert first["mask"].shape == case.batch()["lesion_mask"].shape
