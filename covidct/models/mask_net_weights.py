@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,18 +12,24 @@ import torch
 from covidct.errors import CheckpointError, UsageError, WeightsError
 from covidct.labels import LESION_CLASSES
 from covidct.models.lesion_detector import IMAGENET_MEAN, IMAGENET_STD
+from covidct.models.lesion_mask_rcnn import LesionMaskRCNN
 from covidct.weights import RECORD_KEY, load_checkpoint, load_foreign
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from torch import Tensor
 
-__all__ = ("StoredDetector", "read_detector")
+__all__ = ("StoredDetector", "read_detector", "read_reference")
 
 _TASKS = ("LesionMaskRCNNTask", "CovidCTMaskNetTask")
 _PREFIX = "model."  # of the network in the state of a task
+_DEFAULTS: Mapping[str, Any] = {
+    name: inspect.signature(LesionMaskRCNN).parameters[name].default
+    for name in ("backbone", "truncation", "mask_type", "anchor_sizes", "anchor_ratios")
+}
+"""Of what a checkpoint does not say, as :func:`covidct.models.stored_network.stored_network` takes it."""
 
 _CLASSIFIER = {"fc_scores": "0", "fc_scores_2": "2", "fc_scores_img": "4"}
 """The reference's layers of module S to ours."""
@@ -47,7 +54,15 @@ class _Anchors:
     aspect_ratios: Any
 
 
-_STAND_INS = {f"models.mask_net.{module}.AnchorGenerator": _Anchors for module in ("rpn", "rpn_segmentation")}
+_STAND_INS = {
+    f"{module}.AnchorGenerator": _Anchors
+    for module in ("models.mask_net.rpn", "models.mask_net.rpn_segmentation", "torchvision.models.detection.rpn")
+}
+"""The classifier's, the lesion network's, and torchvision's, of lesion networks before November 2020.
+
+Those had a fifth level, a maximum pool without weights, and frozen batch normalisation; the reference's later code
+reads them as networks of four levels, and so does this.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +113,8 @@ def read_detector(path: str | os.PathLike[str]) -> StoredDetector:
     Raises:
         WeightsError: when the file is missing, damaged, or something else.
     """
-    if Path(path).suffix == ".pth":
-        return _reference(load_foreign(path, stand_ins=_STAND_INS), Path(path).name)
+    if Path(path).suffix.lower() == ".pth":
+        return read_reference(path)
     name = Path(path).name
     checkpoint = load_checkpoint(path)
     task = checkpoint[RECORD_KEY].get("task")
@@ -107,19 +122,32 @@ def read_detector(path: str | os.PathLike[str]) -> StoredDetector:
         raise CheckpointError(
             f"{name} belongs to {task}, not to {' or '.join(_TASKS)}: give a checkpoint of one of them."
         )
-    parameters = checkpoint["hyper_parameters"]
+    parameters = {**_DEFAULTS, **checkpoint["hyper_parameters"]}
     state = checkpoint["state_dict"]
+    try:
+        anchors = _numbers(parameters["anchor_sizes"], parameters["anchor_ratios"])
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"The hyper-parameters in {name} are damaged ({error}): train again.") from error
     return StoredDetector(
         source=name,
         state={key.removeprefix(_PREFIX): value for key, value in state.items() if key.startswith(_PREFIX)},
-        arguments={key: parameters[key] for key in ("backbone", "truncation", "mask_type") if key in parameters},
-        anchors=(tuple(parameters["anchor_sizes"]), tuple(parameters["anchor_ratios"])),
+        arguments={key: parameters[key] for key in ("backbone", "truncation", "mask_type")},
+        anchors=anchors,
         is_classifier=task == _TASKS[1],
     )
 
 
-def _reference(content: object, name: str) -> StoredDetector:
-    """What the reference's training scripts save: ``model_weights`` and ``anchor_generator`` among other things."""
+def read_reference(path: str | os.PathLike[str]) -> StoredDetector:
+    """Read what the reference's training scripts save: ``model_weights`` and ``anchor_generator`` among other things.
+
+    Args:
+        path: as in :func:`read_detector`, whatever its suffix.
+
+    Raises:
+        WeightsError: when the file is missing, damaged, or something else.
+    """
+    name = Path(path).name
+    content = load_foreign(path, stand_ins=_STAND_INS)
     weights = content.get("model_weights") if isinstance(content, dict) else None
     if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
         raise WeightsError(
@@ -130,12 +158,17 @@ def _reference(content: object, name: str) -> StoredDetector:
     classifier = any(key.startswith("classifier.") for key in state)
     if classifier:  # the reference builds mask features into some of its classifiers, and never uses them
         state = {key: value for key, value in state.items() if not key.startswith("roi_heads.mask_")}
+        if "classifier.2.weight" not in state:
+            raise WeightsError(
+                f"{name} has a module S with one hidden layer, which the reference gave up in 2020: give a classifier "
+                "of its later training."
+            )
     return StoredDetector(
         source=name,
         # the buffers of our networks are constants that the reference keeps outside its state
-        state=state | _normalisation(),
+        state=_counters(state) | state | _normalisation(),
         arguments=_arguments(state, name),
-        anchors=_anchors(content.get("anchor_generator"), name) if isinstance(content, dict) else None,
+        anchors=_anchors(content.get("anchor_generator"), name),
         is_classifier=classifier,
     )
 
@@ -146,6 +179,15 @@ def _today(name: str) -> str:
         if name.startswith(theirs) and not name.startswith(ours):  # weights that were saved again are today's already
             return ours + name[len(theirs) :]
     return name
+
+
+def _counters(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Batches seen by batch normalisation: a frozen one of torchvision has no such counter, and none of ours reads it.
+
+    ``torch.nn.BatchNorm2d`` fills it up in the same way when it loads such a state.
+    """
+    means = [name for name in state if name.endswith(".running_mean")]
+    return {name.removesuffix("running_mean") + "num_batches_tracked": torch.tensor(0) for name in means}
 
 
 def _normalisation() -> dict[str, Tensor]:
@@ -176,7 +218,14 @@ def _anchors(generator: object, name: str) -> tuple[tuple[int, ...], tuple[float
     if not isinstance(generator, _Anchors):
         return None
     try:
-        sizes, ratios = generator.sizes[0], generator.aspect_ratios[0]
-        return tuple(int(size) for size in sizes), tuple(float(ratio) for ratio in ratios)
+        return _numbers(generator.sizes[0], generator.aspect_ratios[0])
     except (AttributeError, IndexError, TypeError, ValueError) as error:
         raise WeightsError(f"The anchor generator in {name} is damaged ({error}): fetch the file again.") from error
+
+
+def _numbers(sizes: Iterable[Any], ratios: Iterable[Any]) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Sizes in whole pixels and ratios of anchors."""
+    whole, shares = tuple(int(size) for size in sizes), tuple(float(ratio) for ratio in ratios)
+    if whole != tuple(sizes) or min(*whole, *shares) <= 0:
+        raise ValueError(f"anchors of size {sizes} and ratio {ratios}")
+    return whole, shares
