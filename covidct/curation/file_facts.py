@@ -18,7 +18,7 @@ from covidct.io import find_series
 from covidct.io.raster import IMAGE_SUFFIXES, image_files
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from covidct.curation.listing import Entry, Scan
 
@@ -27,6 +27,8 @@ __all__ = ("FileFacts", "file_facts", "file_months", "files_of")
 TIMES = ("created", "modified", "accessed")
 _STAT = {"created": "st_birthtime", "modified": "st_mtime", "accessed": "st_atime"}
 _BITS = {"1": 1, "L": 8, "P": 8, "LA": 8, "RGB": 8, "RGBA": 8, "CMYK": 8, "YCbCr": 8, "I;16": 16, "I": 32, "F": 32}
+_EXIF_TAG = 34665  # TIFF 6.0, Exif IFD
+_NO_TEXT = ("compression", "Software")  # of TIFF; and what most programs write about themselves
 _FLAGS = {"icc_profile": "icc", "dpi": "resolution", "progressive": "progressive", "interlace": "progressive"}
 
 
@@ -142,9 +144,10 @@ def _of_images(files: Sequence[Path]) -> FileFacts:
 
     try:
         with Image.open(files[0], formats=("PNG", "JPEG", "TIFF", "BMP")) as image:
+            # nothing below decodes pixels, as image.getexif() and image.text of PNG would
             flags = {flag for key, flag in _FLAGS.items() if image.info.get(key)}
-            flags |= {"exif"} if image.getexif() else set()
-            flags |= {"text"} if getattr(image, "text", None) or image.info.get("comment") else set()
+            flags |= {"exif"} if image.info.get("exif") or _EXIF_TAG in getattr(image, "tag_v2", ()) else set()
+            flags |= {"text"} if image.info.get("comment") or _has_text(image.info) else set()
             flags |= {"palette"} if image.mode == "P" else set()
             tables = getattr(image, "quantization", None) or {}
             first = next(iter(tables.values()), ())
@@ -159,3 +162,8 @@ def _of_images(files: Sequence[Path]) -> FileFacts:
             )
     except (OSError, UnidentifiedImageError, ValueError):
         return FileFacts("", len(files), _size(files))
+
+
+def _has_text(info: Mapping[str | tuple[int, int], object]) -> bool:
+    """Whether a PNG has text before its pixels: Pillow puts it among what else the header says, which is no string."""
+    return any(isinstance(value, str) and key not in _NO_TEXT for key, value in info.items())

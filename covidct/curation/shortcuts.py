@@ -17,11 +17,11 @@ from covidct.curation.listing import Unreadable, iterate_scans
 from covidct.curation.shortcut_features import FEATURES, features_of
 from covidct.errors import UsageError
 from covidct.metrics.estimates import Estimate
-from covidct.metrics.resampling import draw_subjects, weight_blocks
+from covidct.metrics.resampling import draw_subjects
 from covidct.metrics.scores import area_under_roc, cumulative_counts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -39,6 +39,7 @@ Logistic Regression, 2000, section 5.2.4); what lies between for sure, on anythi
 the lower end keeps small cohorts, whose intervals are wide, from false alarms."""
 
 _LEAST = 5  # subjects of a class, below which neither folds nor intervals mean anything
+_BLOCK = 400_000  # rows x resamples weighed at once: 3 MB
 _TAILS = (0.025, 0.975)
 
 
@@ -212,6 +213,15 @@ def held_out(
     return prob
 
 
+def _resampled(group: NDArray[np.int64], resamples: int, seed: int) -> Iterator[NDArray[np.float64]]:
+    """Weights (b, N) of the rows in resamples of whole groups, in blocks of one size however large the cohort is."""
+    groups = int(group.max()) + 1
+    step = max(1, _BLOCK // len(group))
+    starts = range(0, resamples, step)
+    for start, state in zip(starts, np.random.SeedSequence(seed).generate_state(len(starts)).tolist(), strict=True):
+        yield draw_subjects(groups, min(step, resamples - start), state)[:, group].astype(np.float64)
+
+
 def macro_auroc(
     prob: NDArray[np.float64], target: NDArray[np.int64], group: NDArray[np.int64], *, resamples: int, seed: int
 ) -> tuple[Estimate, list[Estimate]]:
@@ -233,8 +243,8 @@ def macro_auroc(
         return np.stack([area_under_roc(*cumulative_counts(prob[:, k], target == k, weights)) for k in range(classes)])
 
     value = areas(np.ones((1, len(target))))[:, 0]
-    blocks = weight_blocks(draw_subjects(int(group.max()) + 1, resamples, seed), group) if resamples else ()
-    drawn = np.concatenate([np.empty((classes, 0)), *(areas(weights) for weights in blocks)], axis=1)
+    blocks = [areas(weights) for weights in _resampled(group, resamples, seed)]
+    drawn = np.concatenate([np.empty((classes, 0)), *blocks], axis=1)
 
     def estimate(at: float, of: NDArray[np.float64]) -> Estimate:
         known = of[np.isfinite(of)]  # NaN where a class is missing in a resample

@@ -215,6 +215,36 @@ def test_facts_of_pictures_and_series(tmp_path: Path) -> None:
     assert "2020" not in repr(series)
 
 
+def test_headers_of_pictures_are_read_without_their_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from PIL import Image, ImageFile, PngImagePlugin
+
+    words = PngImagePlugin.PngInfo()
+    words.add_text("Description", "figure 3")
+    exif = Image.Exif()
+    exif[0x010E] = "figure"
+    Image.new("L", (8, 6)).save(tmp_path / "plain.png")
+    Image.new("L", (8, 6)).save(tmp_path / "text.png", pnginfo=words)
+    Image.new("L", (8, 6)).save(tmp_path / "exif.png", exif=exif)
+    Image.new("L", (8, 6)).save(tmp_path / "exif.jpg", exif=exif)
+    Image.new("P", (8, 6)).save(tmp_path / "palette.png")
+    Image.new("L", (8, 6)).save(tmp_path / "plain.tif")
+
+    def refuse(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", refuse)
+    stack = np.zeros((1, 6, 8), np.float32)
+    found = {p.name: set(file_facts(Scan(Entry(1, p), stack)).flags) for p in tmp_path.iterdir()}
+    assert found == {
+        "plain.png": set(),
+        "text.png": {"text"},
+        "exif.png": {"exif"},
+        "exif.jpg": {"exif", "resolution"},
+        "palette.png": {"palette"},
+        "plain.tif": {"resolution"},
+    }
+
+
 def test_months_of_files_are_counted_by_label(tmp_path: Path) -> None:
     import os
 
