@@ -89,7 +89,7 @@ class UNet2d(nn.Module):
             UsageError: when the size cannot be pooled and ``pad`` is off.
         """
         height, width = image.shape[-2:]
-        x = self._fitted(self._channelled(image))
+        x = _channels_last(self._fitted(self._channelled(image)))
         kept: list[Tensor] = []
         for level, block in enumerate(self.down):
             x = block(F.max_pool2d(x, 2) if level else x)
@@ -125,6 +125,16 @@ class UNet2d(nn.Module):
                 f"{valid[1]}, the next valid size, or pad=True."
             )
         return F.pad(image, (0, valid[1] - width, 0, valid[0] - height))
+
+
+def _channels_last(image: Tensor) -> Tensor:
+    """The image with its channels innermost, also by its strides where there is but one.
+
+    Convolutions keep that order, and take half the time in it on a CPU.
+    """
+    _, channels, height, width = image.shape
+    strides = (height * width * channels, 1, width * channels, channels)
+    return image.contiguous(memory_format=torch.channels_last).as_strided(tuple(image.shape), strides)
 
 
 def _double(inner: int, outer: int) -> nn.Sequential:

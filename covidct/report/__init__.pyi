@@ -4,9 +4,15 @@ from .ablation import write_ablation_csv as write_ablation_csv
 from .ablation import write_ablation_json as write_ablation_json
 from .ablation import write_ablation_page as write_ablation_page
 from .cohort import write_cohort_page as write_cohort_page
+from .curation_panels import contrast_pair_panel as contrast_pair_panel
+from .curation_panels import equalisation_panel as equalisation_panel
+from .curation_panels import morphology_panel as morphology_panel
+from .curation_panels import write_panel as write_panel
 from .eda import write_eda_csvs as write_eda_csvs
 from .eda import write_eda_json as write_eda_json
 from .eda import write_eda_page as write_eda_page
+from .eda_panels import EdaPanel as EdaPanel
+from .eda_panels import example_panels as example_panels
 from .evaluation import write_evaluation_page as write_evaluation_page
 from .scan import write_scan_page as write_scan_page
 from .segmentation import write_segmentation_csv as write_segmentation_csv
@@ -25,8 +31,13 @@ from .tables import write_slices_csv as write_slices_csv
 __all__ = (
     "Ablation",
     "AblationSection",
+    "EdaPanel",
     "Study",
     "StudySection",
+    "contrast_pair_panel",
+    "equalisation_panel",
+    "example_panels",
+    "morphology_panel",
     "write_ablation_csv",
     "write_ablation_json",
     "write_ablation_page",
@@ -37,6 +48,7 @@ __all__ = (
     "write_eda_page",
     "write_evaluation_page",
     "write_metrics_json",
+    "write_panel",
     "write_predictions_csv",
     "write_scan_json",
     "write_scan_page",
