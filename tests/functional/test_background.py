@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -14,6 +15,10 @@ from skimage import morphology as skimage_morphology
 from covidct.errors import InputError, UsageError
 from covidct.functional import lung_mask_2d, remove_background
 from covidct.functional.background import is_display, keep_parts
+from tests.functional.chests import real_scan
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SIZE = 512
 
@@ -189,3 +194,26 @@ def test_wrong_options_are_refused(options: dict[str, Any], error: type[Exceptio
 def test_what_is_no_image_is_refused() -> None:
     with pytest.raises(InputError, match="no image"):
         lung_mask_2d(np.zeros(5))
+
+
+@pytest.mark.real
+def test_real_scans_with_masks(real_data: Path) -> None:
+    found = []
+    for name in ("id001", "id002", "id003", "ct-64"):
+        hu, _, lungs = real_scan(real_data, name)
+        assert lungs is not None
+        found.append(dice(lung_mask_2d(hu), lungs))
+        assert dice(lung_mask_2d(as_picture(hu)), lungs) > 0.93
+    assert min(found) > 0.95
+    assert np.mean(found) > 0.97
+
+
+@pytest.mark.real
+def test_real_picture_with_mask(real_data: Path) -> None:
+    folder = real_data / "ct_covid_slice_lesion"
+    image, lungs = (
+        cv2.imread(str(folder / f"015_axial0079{part}.png"), cv2.IMREAD_GRAYSCALE) for part in ("", "_lung")
+    )
+    assert image is not None
+    assert lungs is not None
+    assert dice(lung_mask_2d(np.asarray(image, np.uint8)), lungs) > 0.96
