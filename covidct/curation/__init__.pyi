@@ -4,6 +4,12 @@ from .cohort import select_series as select_series
 from .contrast import ContrastSplit as ContrastSplit
 from .contrast import body_mask as body_mask
 from .contrast import contrast_score as contrast_score
+from .hashes import hamming_distance as hamming_distance
+from .hashes import perceptual_hashes as perceptual_hashes
+from .image_features import network_features as network_features
+from .image_features import pixel_features as pixel_features
+from .label_distance import LabelDistances as LabelDistances
+from .labelled import LabelledSet as LabelledSet
 from .listing import Entry as Entry
 from .listing import Scan as Scan
 from .listing import Unreadable as Unreadable
@@ -11,27 +17,47 @@ from .listing import iterate_scans as iterate_scans
 from .listing import read_listing as read_listing
 from .listing import read_stack as read_stack
 from .moments import PixelMoments as PixelMoments
+from .otdd import DatasetDistance as DatasetDistance
+from .otdd import otdd as otdd
 from .shortcut_features import features_of as features_of
 from .shortcuts import ShortcutProbe as ShortcutProbe
 from .shortcuts import shortcut_probes as shortcut_probes
+from .source_ranking import RankedSource as RankedSource
+from .source_ranking import SetComparison as SetComparison
+from .source_ranking import SourceRanking as SourceRanking
+from .source_ranking import compare_sets as compare_sets
+from .source_ranking import rank_sources as rank_sources
 from .statistics import CohortStatistics as CohortStatistics
 from .statistics import cohort_statistics as cohort_statistics
 
 __all__ = (
     "CohortStatistics",
     "ContrastSplit",
+    "DatasetDistance",
     "Entry",
     "Excluded",
+    "LabelDistances",
+    "LabelledSet",
     "PixelMoments",
+    "RankedSource",
     "Scan",
     "Selection",
+    "SetComparison",
     "ShortcutProbe",
+    "SourceRanking",
     "Unreadable",
     "body_mask",
     "cohort_statistics",
+    "compare_sets",
     "contrast_score",
     "features_of",
+    "hamming_distance",
     "iterate_scans",
+    "network_features",
+    "otdd",
+    "perceptual_hashes",
+    "pixel_features",
+    "rank_sources",
     "read_listing",
     "read_stack",
     "select_series",
