@@ -75,7 +75,7 @@ def explore(
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file: name a folder with --out.")
     from covidct.curation import cohort_statistics, read_listing
-    from covidct.report import write_eda_csvs, write_eda_json, write_eda_page
+    from covidct.report import example_panels, write_eda_csvs, write_eda_json, write_eda_page
 
     named = {
         "path": path_column,
@@ -103,7 +103,7 @@ def explore(
     record = {"window": list(window), "size": size, "measure": measure, "on_fault": on_fault}
     record |= {"resamples": resamples, "seed": seed}
     page, data = out / "eda.html", out / "eda.json"
-    write_eda_page(found, page, run=record)
+    write_eda_page(found, page, panels=example_panels(found, on_fault=on_fault), run=record)
     write_eda_json(found, data, run=record)
     paths = [page, data, *write_eda_csvs(found, out)]
     _summary(found)

@@ -138,6 +138,17 @@ class CohortStatistics:
 
         return {found: _count(list(group)) for found, group in groupby(sorted(self.records, key=key), key)}
 
+    def examples(self) -> tuple[ScanRecord, ScanRecord, ScanRecord] | None:
+        """Scans of low, middle and high contrast: next to its 5 %, 50 % and 95 % quantile; None where none is known.
+
+        The very lowest and highest are the odd ones of a cohort, and show nothing but that.
+        """
+        known = sorted((r for r in self.records if math.isfinite(r.contrast)), key=lambda record: record.contrast)
+        if not known:
+            return None
+        low, middle, high = (known[round(share * (len(known) - 1))] for share in (0.05, 0.5, 0.95))
+        return low, middle, high
+
     def differences(self) -> dict[tuple[str, str], tuple[NDArray[np.float64], NDArray[np.float64]]]:
         """Mean and standard-deviation image of each label less those of each label before it.
 

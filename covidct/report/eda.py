@@ -19,9 +19,10 @@ from covidct.report.words import facts
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from covidct.curation import CohortStatistics, ShortcutProbe, Unreadable
+    from covidct.report.eda_panels import EdaPanel
 
 __all__ = ("write_eda_csvs", "write_eda_json", "write_eda_page")
 
@@ -38,14 +39,16 @@ def write_eda_page(
     path: str | os.PathLike[str],
     *,
     title: str = "Exploratory analysis",
+    panels: Sequence[EdaPanel] = (),
     run: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write one HTML page: counts first, then images of classes, contrast, shortcuts, sizes, times.
+    """Write one HTML page: counts first, then images of classes, contrast, panels, shortcuts, sizes, times.
 
     Args:
         found: the statistics.
         path: the HTML file to write.
         title: headline.
+        panels: pictures of example slices, from :func:`~covidct.report.example_panels`.
         run: what made them.
     """
     total = found.counts()[()]
@@ -66,6 +69,7 @@ def write_eda_page(
         split_basis=found.contrast_basis,
         split_note=found.contrast_note,
         sides=eda_tables.contrast_sides(found),
+        panels=panels,
         probes=[(target, _probes(found, target)) for target in ("label", "site") if _probes(found, target)],
         probe_charts={
             t: eda_charts.probe_chart(p, found.labels) for t in ("label", "site") if (p := _probes(found, t))

@@ -63,6 +63,10 @@ def test_images_grey_values_and_contrast_are_numpys(table: Path) -> None:
     np.testing.assert_array_equal(mean, found.images["covid"].mean - found.images["normal"].mean)
     np.testing.assert_array_equal(std, found.images["covid"].std - found.images["normal"].std)
     assert len(found.differences()) == 6
+    examples = found.examples()
+    assert examples is not None
+    ordered = sorted(record.contrast for record in found.records)
+    assert [record.contrast for record in examples] == [ordered[1], ordered[12], ordered[22]]
 
 
 def test_subjects_are_counted_once_and_unknown_ones_apart(table: Path) -> None:
@@ -105,6 +109,7 @@ def test_a_cohort_without_contrast_has_no_line(tmp_path: Path) -> None:
         cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((20, 20), 50 * number, np.uint8))
     found = cohort_statistics(read_listing(tmp_path), size=8, probes=False)
     assert found.contrast is None
+    assert found.examples() is None
     assert "cannot be split" in found.contrast_note
     assert all(math.isnan(record.contrast) for record in found.records)
     assert found.probes == ()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -16,7 +19,7 @@ from covidct.curation import CohortStatistics, ContrastSplit, Entry, ShortcutPro
 from covidct.curation.file_facts import FileFacts
 from covidct.curation.statistics import ClassImages, ScanRecord
 from covidct.metrics import Estimate
-from covidct.report import write_eda_csvs, write_eda_json, write_eda_page
+from covidct.report import example_panels, write_eda_csvs, write_eda_json, write_eda_page
 from covidct.report.eda_charts import contrast_chart, grey_chart, month_chart, probe_chart, time_bins
 from covidct.report.eda_images import diverging, image_rows
 from covidct.report.eda_tables import contrast_sides, count_blocks, size_rows, value_tables
@@ -220,3 +223,30 @@ def test_json_and_csvs_hold_the_numbers(tmp_path: Path) -> None:
     empty = {p.name: p.read_text() for p in write_eda_csvs(statistics(probes=(), months={}, acquired={}), tmp_path)}
     assert empty["shortcuts.csv"].startswith("target,features,class,auroc")
     assert empty["months.csv"].startswith("what,month,label,count")
+
+
+def test_panels_show_scans_of_low_middle_and_high_contrast(tmp_path: Path) -> None:
+    y, x = np.mgrid[:60, :60]
+    disc = (y - 30) ** 2 + (x - 30) ** 2 < 400
+    records = []
+    for number, bright in enumerate((90, 160, 250)):
+        assert cv2.imwrite(
+            str(tmp_path / f"Miller{number}.png"), np.where(disc & (x % 9 > 2), bright, 10).astype(np.uint8)
+        )
+        entry = Entry(number + 1, tmp_path / f"Miller{number}.png", "covid", f"s{number}")
+        records.append(replace(record(1, "covid", "s", bright / 1000), entry=entry))
+    found = statistics(records=tuple(records))
+    panels = example_panels(found)
+    assert [panel.title for panel in panels] == ["High and low contrast", "Equalisation", "Morphology"]
+    assert panels[0].text.startswith("row-00003 and row-00001")
+    assert panels[1].text.startswith("row-00002 as it is")
+    for panel in panels:
+        png = base64.b64decode(panel.image.removeprefix("data:image/png;base64,"))
+        pixels = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
+        assert pixels is not None
+        assert pixels.shape[:2] == (panel.height, panel.width)
+    write_eda_page(found, tmp_path / "eda.html", panels=panels)
+    page = Page(tmp_path / "eda.html")
+    assert len(page.all("figure", class_="panel")) == 3
+    assert "Miller" not in page.source
+    assert example_panels(statistics(records=(record(1, "covid", "s", math.nan),))) == []
