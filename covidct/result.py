@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ("AttentionMontage", "CohortResult", "LesionBox", "LesionPreview", "Preview", "ScanResult")
 
-_PICTURES = ("preview", "montage", "lesion_preview")  # not part of the JSON
+_PICTURES = ("preview", "montage", "lesion_preview", "region_preview")  # not part of the JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +119,15 @@ class ScanResult:
             lesions were looked for.
         lesion_source: where the lesions are from: ``"checkpoint:<sha256>"`` of a lesion network, ``"file"``; empty when
             no lesions were looked for.
+        regions: what a classifier of ranked regions saw in the slices that its diagnosis rests on, slice by slice and
+            the best first: ``slice``, ``rank`` from 1, ``type``, ``score`` in [0, 1] and ``box`` (x0, y0, x1, y1 in
+            pixels of the scan's slice); empty for other networks.
         seconds: time per step.
         label: the true class when the manifest gives it, else empty.
         preview: pictures for the report, not part of the JSON.
         montage: slice attention in pictures, not part of the JSON.
         lesion_preview: lesions in pictures, not part of the JSON.
+        region_preview: the best regions in pictures, not part of the JSON.
     """
 
     id: str
@@ -141,15 +145,17 @@ class ScanResult:
     slice_note: str = ""
     lesions: tuple[dict[str, Any], ...] = ()
     lesion_source: str = ""
+    regions: tuple[dict[str, Any], ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
     label: str = ""
     preview: Preview | None = None
     montage: AttentionMontage | None = None
     lesion_preview: LesionPreview | None = None
+    region_preview: LesionPreview | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON, without the pictures."""
-        bare = replace(self, preview=None, montage=None, lesion_preview=None)  # asdict would copy every pixel
+        bare = replace(self, **dict.fromkeys(_PICTURES))  # asdict would copy every pixel
         return {key: value for key, value in asdict(bare).items() if key not in _PICTURES}
 
 

@@ -22,7 +22,12 @@ def test_a_record_has_everything_but_the_pictures() -> None:
         lesion_preview=LesionPreview(grey, grey, ((LesionBox((0, 0, 1, 1), 1, 0.5),),), (0,)),
     )
     record = result.to_dict()
-    assert set(record) == set(ScanResult.__dataclass_fields__) - {"preview", "montage", "lesion_preview"}
+    assert set(record) == set(ScanResult.__dataclass_fields__) - {
+        "preview",
+        "montage",
+        "lesion_preview",
+        "region_preview",
+    }
     assert json.loads(json.dumps(plain(record)))["lesions"] == [row | {"unknown": ["hu"]}]
     assert record["lesion_source"] == "checkpoint:ab"
     assert result.preview is not None  # the result keeps its pictures

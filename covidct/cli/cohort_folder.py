@@ -167,7 +167,7 @@ def _check_run(path: Path, run: dict[str, Any], *, resume: bool) -> None:
 def _light(result: ScanResult) -> ScanResult:
     """A result with as few pictures as the cohort's page shows, so that a long run does not fill the memory."""
     preview = None if result.preview is None else _lightest(result.preview)
-    return replace(result, preview=preview, montage=None, lesion_preview=None)
+    return replace(result, preview=preview, montage=None, lesion_preview=None, region_preview=None, regions=())
 
 
 def _lightest(preview: Preview) -> Preview:
@@ -210,6 +210,7 @@ def _read_result(path: Path) -> ScanResult | None:
         for key in ("slice_scores", "attention"):
             values[key] = tuple(float("nan") if score is None else score for score in values[key])
         values["positive_slices"] = tuple(values["positive_slices"])
+        values["regions"] = ()  # they stay in the file, as after the run that wrote it
         values["lesions"] = tuple(_lesion_row(row) for row in values["lesions"])
         return ScanResult(**values, preview=_read_preview(path.with_suffix(".npz")))
     except (OSError, ValueError, KeyError, TypeError):

@@ -60,7 +60,7 @@ def segment(
         on_fault: what to do with wrong geometry: refuse it, repair what can be repaired, or go on as it is.
         series: SeriesInstanceUID to take where the input holds several.
         score_threshold: least score of a lesion, in [0, 1]; here and below the default is the checkpoint's.
-        mask_threshold: of the soft masks of lesions, in [0, 1].
+        mask_threshold: of the soft masks of lesions, in [0, 1).
         roi_nms: overlap of lesions of one type above which the weaker is dropped, in [0, 1].
         rpn_nms: the same of the proposals.
         display_values: take pictures for the window that the lesion network was trained with; they do not say it.

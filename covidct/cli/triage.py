@@ -63,7 +63,7 @@ def triage_inputs(
         explain: draw Grad-CAM on the slices, in the scale that the checkpoint keeps; --no-explain saves a little time.
         lesions: a .ckpt file of a lesion network (LesionMaskRCNNTask).
         score_threshold: least score of a lesion, in [0, 1]; here and below the default is the lesion checkpoint's.
-        mask_threshold: of the soft masks of lesions, in [0, 1].
+        mask_threshold: of the soft masks of lesions, in [0, 1).
         roi_nms: overlap of lesions of one type above which the weaker is dropped, in [0, 1].
         rpn_nms: the same of the proposals.
         display_values: take folders of pictures for the window that slice and lesion networks were trained with; they

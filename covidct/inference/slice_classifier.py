@@ -31,7 +31,7 @@ __all__ = ("SlicePredictions", "classify_slices", "result_of_slices", "slices_to
 
 _BATCH = 8  # slices; the published batch
 _BOXES = 5  # ranked regions of a slice in its picture: of 256 the rest is background for an eye
-_LEAST_SCORE = 0.05  # of a region in a picture; torchvision's and the reference's least score of a detection
+_LEAST_SCORE = 0.05  # of a region that is told of; torchvision's and the reference's least score of a detection
 _READABLE = 256  # pixels across a picture of a network that sees slices as they are
 _SHOWN = 6  # slices with their regions
 
@@ -42,8 +42,8 @@ class SlicePredictions:
 
     Attributes:
         prob: (D, C) float32, NaN in slices that were not looked at.
-        boxes: of each slice its best regions, x0, y0, x1, y1 in [0, 1] of the slice's edges; empty where the network
-            has none.
+        boxes: of each slice its regions, the best first, x0, y0, x1, y1 in [0, 1] of the slice's edges; empty where the
+            network has none.
     """
 
     prob: NDArray[np.float32]
@@ -98,7 +98,7 @@ def classify_slices(
         prob[chosen] = found["prob"].float().cpu().numpy()
         if "region_boxes" in found:
             size = prepared["image"].shape[2:]
-            boxes |= {index: _best_regions(found, place, size) for place, index in enumerate(chosen)}
+            boxes |= {index: _ranked_regions(found, place, size) for place, index in enumerate(chosen)}
     return SlicePredictions(prob, boxes)
 
 
@@ -112,9 +112,9 @@ def _predict(task: BaseTask, batch: Batch) -> dict[str, Any]:
     return found
 
 
-def _best_regions(found: dict[str, Any], place: int, size: Sequence[int]) -> tuple[LesionBox, ...]:
-    """The best regions of a slice of a batch, boxes as shares of its edges."""
-    count = min(_BOXES, int(found["region_count"][place]))
+def _ranked_regions(found: dict[str, Any], place: int, size: Sequence[int]) -> tuple[LesionBox, ...]:
+    """The regions of a slice of a batch, the best first, boxes as shares of its edges."""
+    count = int(found["region_count"][place])
     scores = found["regions"][place, :count, 0].tolist()
     labels = found["region_labels"][place, :count].tolist()
     edges = (found["region_boxes"][place, :count].cpu() / torch.tensor([size[1], size[0]] * 2)).tolist()
@@ -141,7 +141,7 @@ def result_of_slices(
 
     Returns:
         The result, with the probability of the predicted class as score of each slice, slices of the scan as preview,
-        and the best regions of the most suspicious slices as lesion preview.
+        and the ranked regions of the most suspicious slices, on which the probabilities rest, as rows and pictures.
     """
     indices, told = slices_to_classify(volume, lung_mask)
     found = classify_slices(task, volume, record, indices=indices, lung_mask=lung_mask)
@@ -157,7 +157,8 @@ def result_of_slices(
         slice_scores=scores,
         findings=(told,),
         preview=_preview(volume, record, scores, lung_mask),
-        lesion_preview=_regions(task, volume, record, found, names[label], scores),
+        regions=_region_rows(task, volume, found),
+        region_preview=_region_preview(task, volume, record, found, names[label], scores),
     )
 
 
@@ -174,7 +175,30 @@ def _preview(
     return Preview(slices=slices, lung_mask=lungs, weights=None, indices=tuple(chosen.tolist()))
 
 
-def _regions(
+def _region_rows(task: BaseTask, volume: Volume, found: SlicePredictions) -> tuple[dict[str, Any], ...]:
+    """The regions of the slices that the diagnosis rests on, boxes in pixels of the scan."""
+    height, width = volume.shape[1:]
+    names = _region_names(task)
+    return tuple(
+        {
+            "slice": index,
+            "rank": rank,
+            "type": names[region.label],
+            "score": region.score,
+            "box": tuple(edge * side for edge, side in zip(region.box, (width, height) * 2, strict=True)),
+        }
+        for index in sorted(most_suspicious(found.prob, task.class_names).tolist())
+        for rank, region in enumerate(found.boxes.get(index, ()), start=1)
+    )
+
+
+def _region_names(task: BaseTask) -> tuple[str, ...]:
+    """What the detector inside a classifier calls its classes, index = label."""
+    names: tuple[str, ...] = getattr(task.model, "class_names", LESION_CLASSES["both"])
+    return names
+
+
+def _region_preview(
     task: BaseTask,
     volume: Volume,
     record: Preprocessing,
@@ -189,11 +213,11 @@ def _regions(
     size = _readable(record)
     slices, _ = native_slices(volume, replace(record, mask_source="none", masking="original"), indices, size=size)
     boxes = tuple(
-        tuple(LesionBox(_times(box.box, size), box.label, box.score) for box in found.boxes[index]) for index in indices
+        tuple(LesionBox(_times(box.box, size), box.label, box.score) for box in found.boxes[index][:_BOXES])
+        for index in indices
     )
     words = tuple(f"slice {index}, {predicted} {scores[index]:.2f}: its best regions" for index in indices)
-    names: tuple[str, ...] = getattr(task.model, "class_names", LESION_CLASSES["both"])
-    return LesionPreview(slices, np.zeros(slices.shape, np.uint8), boxes, tuple(indices), names, words)
+    return LesionPreview(slices, np.zeros(slices.shape, np.uint8), boxes, tuple(indices), _region_names(task), words)
 
 
 def _times(edges: Sequence[float], size: int) -> tuple[float, float, float, float]:

@@ -47,7 +47,8 @@ class DetectionMetrics(CollectedCases):
     :func:`covidct.metrics.reference_mask_ap` for the differences):
 
     * ``reference_map``, ``reference_ap50``, ``reference_ap75``: as in the tables of COVID-CT-Mask-Net, means over
-      images, and for the first over IoU thresholds .50 to .95;
+      images, and for the first over IoU thresholds .50 to .95; ``reference_map_lesions``: the first over images with
+      objects alone, since a detector that finds nothing has 1 on every image without (NaN where there is none);
     * ``coco_map``, ``coco_map50``, ``coco_map75`` and ``coco_map_<class>``: torchmetrics' ``MeanAveragePrecision`` of
       masks over the whole set, 100 predictions per image and class, equal to COCO's own evaluation. A prediction in an
       image without objects counts as false. A class without objects has no score (NaN) and no part in the mean.
@@ -111,12 +112,14 @@ class DetectionMetrics(CollectedCases):
 
     def compute(self) -> dict[str, Tensor]:
         """Scalar float32 tensors by name; NaN where a score is not defined."""
-        ap = self.rows()["ap"].astype(np.float64)
+        rows = self.rows()
+        ap = rows["ap"].astype(np.float64)
         middle = REFERENCE_THRESHOLDS.index(0.75)
         values = {
             "reference_map": _mean(ap),
             "reference_ap50": _mean(ap[:, 0]),
             "reference_ap75": _mean(ap[:, middle]),
+            "reference_map_lesions": _mean(ap[rows["numbers"][:, 1] > 0]),
         }
         values |= _coco_scores(self.images(), self.class_names)
         return {name: torch.tensor(value, device=self.device) for name, value in values.items()}

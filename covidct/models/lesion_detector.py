@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torchvision.models.detection._utils import Matcher
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.image_list import ImageList
@@ -55,6 +56,19 @@ class _BoxPredictor(FastRCNNPredictor):
         return logits.float(), deltas.float()
 
 
+class _OverlapMatcher(Matcher):
+    """torchvision's matcher, but an object that no anchor overlaps takes none.
+
+    Its best overlap is 0, which nearly all anchors share, those without height too: all of them would become positive,
+    and the loss infinite.
+    """
+
+    def set_low_quality_matches_(self, matches: Tensor, all_matches: Tensor, match_quality_matrix: Tensor) -> None:
+        """Give each object that any anchor overlaps its best anchors."""
+        overlapped = match_quality_matrix[match_quality_matrix.amax(1) > 0]
+        super().set_low_quality_matches_(matches, all_matches, overlapped)
+
+
 class RegionProposals(RegionProposalNetwork):
     """torchvision's region proposals; in evaluation only the best anchors of each level are decoded, not all."""
 
@@ -91,7 +105,7 @@ class LesionDetector(nn.Module):
 
     Names of parameters are torchvision's (``backbone.body.layer1...``, ``rpn.head...``, ``roi_heads.box_head...``).
     torchvision rounds anchors to whole pixels, so that those of size 2 with the ratios 0.1 and 0.25 have no height and
-    never match anything; the reference has them too.
+    match nothing; the reference has them too.
 
     Args:
         backbone: ``"resnet18"``, ``"resnet34"`` or ``"resnet50"``.
@@ -156,7 +170,7 @@ class LesionDetector(nn.Module):
     def _proposals(self, nms_threshold: float) -> RegionProposals:
         """Region proposals with the reference's settings."""
         anchors = self._anchors()
-        return RegionProposals(
+        proposals = RegionProposals(
             anchors,
             _RPNHead(PYRAMID_WIDTH, anchors.num_anchors_per_location()[0]),
             fg_iou_thresh=0.7,
@@ -167,6 +181,8 @@ class LesionDetector(nn.Module):
             post_nms_top_n={"training": 2000, "testing": 1000},
             nms_thresh=nms_threshold,
         )
+        proposals.proposal_matcher = _OverlapMatcher(0.7, 0.3, allow_low_quality_matches=True)
+        return proposals
 
     def set_anchors(self, sizes: Sequence[int], ratios: Sequence[float]) -> None:
         """Use the anchors that a detector was trained with; they have no parameters of their own.
@@ -237,7 +253,7 @@ class LesionDetector(nn.Module):
 
 
 def check_thresholds(**thresholds: float) -> None:
-    """Refuse thresholds of overlap or score outside [0, 1].
+    """Refuse thresholds of overlap, score or mask outside [0, 1], and that of masks at 1.
 
     Args:
         **thresholds: name of each, without ``_threshold``.
@@ -248,6 +264,8 @@ def check_thresholds(**thresholds: float) -> None:
     for name, value in thresholds.items():
         if not 0 <= value <= 1:
             raise UsageError(f"{name}_threshold={value} must lie in [0, 1].")
+        if name == "mask" and value == 1:
+            raise UsageError("mask_threshold=1 leaves nothing, since no pixel is above it: give less.")
 
 
 def _check_arguments(

@@ -13,6 +13,7 @@ from covidct.errors import CheckpointError, UsageError, WeightsError
 from covidct.labels import LESION_CLASSES
 from covidct.models.lesion_detector import IMAGENET_MEAN, IMAGENET_STD
 from covidct.models.lesion_mask_rcnn import LesionMaskRCNN
+from covidct.preprocessing import Preprocessing
 from covidct.weights import RECORD_KEY, load_checkpoint, load_foreign
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ class StoredDetector:
         arguments: what is known of ``backbone``, ``truncation`` and ``mask_type``.
         anchors: sizes and ratios; None where the file does not say.
         is_classifier: whether module S is in it.
+        preprocessing: of the slices it was trained on; None where the file does not say.
+        class_names: of a classifier's outputs; empty where the file does not say.
     """
 
     source: str
@@ -83,6 +86,8 @@ class StoredDetector:
     arguments: Mapping[str, Any]
     anchors: tuple[tuple[int, ...], tuple[float, ...]] | None
     is_classifier: bool
+    preprocessing: Preprocessing | None = None
+    class_names: tuple[str, ...] = ()
 
     def require(self, **wanted: object) -> None:
         """Refuse weights of another network.
@@ -123,7 +128,7 @@ def read_detector(path: str | os.PathLike[str]) -> StoredDetector:
             f"{name} belongs to {task}, not to {' or '.join(_TASKS)}: give a checkpoint of one of them."
         )
     parameters = {**_DEFAULTS, **checkpoint["hyper_parameters"]}
-    state = checkpoint["state_dict"]
+    state, slices = checkpoint["state_dict"], checkpoint[RECORD_KEY].get("preprocessing")
     try:
         anchors = _numbers(parameters["anchor_sizes"], parameters["anchor_ratios"])
     except (TypeError, ValueError) as error:
@@ -134,6 +139,8 @@ def read_detector(path: str | os.PathLike[str]) -> StoredDetector:
         arguments={key: parameters[key] for key in ("backbone", "truncation", "mask_type")},
         anchors=anchors,
         is_classifier=task == _TASKS[1],
+        preprocessing=None if slices is None else Preprocessing.from_dict(slices),
+        class_names=tuple(checkpoint[RECORD_KEY].get("class_names", ())) if task == _TASKS[1] else (),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from covidct.result import LesionBox, LesionPreview, ScanResult
 
-__all__ = ("LesionPicture", "LesionRow", "LesionTag", "LesionView", "lesion_view")
+__all__ = ("LesionPicture", "LesionRow", "LesionTag", "LesionView", "lesion_view", "region_view")
 
 _SHOWN = 6  # pictures on the page: a row or two that are read at a glance
 _LETTERS = 0.036  # height of a label's letters in widths of the slice
@@ -123,9 +123,16 @@ class LesionView:
 
 def lesion_view(scan: ScanResult) -> LesionView | None:
     """Prepare the lesions of a scan for a template; None where none were looked for."""
-    if not (scan.lesions or scan.lesion_preview or scan.lesion_source):
-        return None
-    preview = scan.lesion_preview
+    return _view(scan, scan.lesion_preview) if scan.lesions or scan.lesion_preview or scan.lesion_source else None
+
+
+def region_view(scan: ScanResult) -> LesionView | None:
+    """Prepare the ranked regions of a scan for a template, pictures without a table; None where there are none."""
+    return None if scan.region_preview is None else _view(replace(scan, lesions=()), scan.region_preview)
+
+
+def _view(scan: ScanResult, preview: LesionPreview | None) -> LesionView:
+    """Pictures and table."""
     pictures = [] if preview is None else _pictures(preview)
     names = () if preview is None else preview.names[1:]
     rows = [LesionRow(_row_title(str(row["lesion"])), _cells(row)) for row in scan.lesions]

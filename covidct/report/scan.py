@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from covidct.report.attention import attention_view
 from covidct.report.figures import score_chart
-from covidct.report.lesions import lesion_view
+from covidct.report.lesions import lesion_view, region_view
 from covidct.report.pages import local_link, write_page
 from covidct.report.views import scan_view
 from covidct.report.words import facts, geometry_sentence
@@ -25,7 +25,7 @@ _TOLD = {"shape", "spacing", "format", "kind"}  # geometry that stands in the se
 def write_scan_page(
     scan: ScanResult, run: Mapping[str, Any], path: str | os.PathLike[str], *, back: str | None = None
 ) -> None:
-    """Write the page of one scan: probabilities, slices, lesions, slice scores and attention, what was read.
+    """Write the page of one scan: probabilities, slices, lesions, regions, slice scores and attention, what was read.
 
     Args:
         scan: the result; a failed one gives a page that says why.
@@ -43,6 +43,7 @@ def write_scan_page(
         chart=score_chart(scan, shown=[picture.index for picture in view.pictures]),
         attention=attention_view(scan),
         lesions=lesion_view(scan),
+        regions=region_view(scan),
         geometry=geometry_sentence(scan.geometry),
         more_geometry=facts({key: value for key, value in scan.geometry.items() if key not in _TOLD}),
         total_seconds=sum(scan.seconds.values()),

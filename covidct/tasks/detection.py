@@ -13,6 +13,7 @@ from covidct.errors import BatchError, UsageError
 from covidct.functional import label_pixels
 from covidct.labels import LESION_CLASSES
 from covidct.metrics import DetectionMetrics
+from covidct.models.lesion_detector import check_thresholds
 from covidct.sample import stable_hash
 from covidct.tasks.base import BaseTask
 
@@ -67,8 +68,7 @@ class DetectionTask(BaseTask):
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         """Build the network."""
-        if not 0 <= mask_threshold < 1:
-            raise UsageError(f"mask_threshold={mask_threshold} must lie in [0, 1).")
+        check_thresholds(mask=mask_threshold)
         super().__init__(optimizer=optimizer, lr_scheduler=lr_scheduler)
         self.mask_threshold = mask_threshold
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from covidct.labels import MaskType
-    from covidct.models import TakenOver
+    from covidct.models import StoredDetector, TakenOver
     from covidct.sample import Batch, Kind
 
 __all__ = ("CovidCTMaskNetTask",)
@@ -129,7 +129,8 @@ class CovidCTMaskNetTask(ClassificationTask):
 
         Raises:
             WeightsError: when the file cannot be read or its tensors do not fit.
-            UsageError: when it was trained with another backbone, truncation or mask type.
+            UsageError: when it was trained with another backbone, truncation or mask type, on slices of other grey
+                values, or, a classifier, for other classes.
         """
         super().start_fresh()
         if self.hparams["weights"] is None:
@@ -141,6 +142,7 @@ class CovidCTMaskNetTask(ClassificationTask):
         found = read_detector(self.hparams["weights"])
         found.require(backbone=self.hparams["backbone"], truncation=self.hparams["truncation"])
         found.require(mask_type=self.hparams["mask_type"])
+        self._require_same_slices(found)
         if found.anchors is not None:
             self.model.set_anchors(*found.anchors)
             self.hparams["anchor_sizes"], self.hparams["anchor_ratios"] = map(list, found.anchors)
@@ -153,6 +155,30 @@ class CovidCTMaskNetTask(ClassificationTask):
             len(taken.fresh),
             "keep their random values" if taken.fresh else "among those taken over",
         )
+
+    def _require_same_slices(self, found: StoredDetector) -> None:
+        """The detector is frozen: what it takes for a lesion cannot adapt to other grey values."""
+        if found.class_names and found.class_names != self.class_names:
+            raise UsageError(
+                f"{found.source} tells {', '.join(found.class_names)}, the data has {', '.join(self.class_names)}: "
+                "give the classes in that order, or a detector as weights."
+            )
+        if found.preprocessing is None or self.preprocessing is None:
+            return
+        for name in ("window", "masking", "enhancement"):
+            theirs, ours = getattr(found.preprocessing, name), getattr(self.preprocessing, name)
+            if theirs != ours:
+                raise UsageError(
+                    f"{found.source} was trained on slices with {name}={theirs!r}, these have {ours!r}: set "
+                    f"{name}={theirs!r} in the data module, or train the detector on such slices."
+                )
+        if found.preprocessing.size != self.preprocessing.size:
+            _LOGGER.warning(
+                "%s was trained on slices of %s pixels, these have %s: its anchors and lesions are of another size.",
+                found.source,
+                found.preprocessing.size,
+                self.preprocessing.size,
+            )
 
     def default_optimizer(self) -> torch.optim.Adam:
         """Adam, learning rate 1e-5, weight decay 1e-3 (reference, config_classifier.py and train_classifier.py)."""

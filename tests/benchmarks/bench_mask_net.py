@@ -4,8 +4,8 @@
 
 Three measures: the classifier's training step with 8 slices in one pass and one after another, as the reference does;
 slices per second in evaluation beside torchvision's ``maskrcnn_resnet50_fpn`` of the same size with random weights; and
-slices per second that two workers read and cut into objects from files, beside the detector's training. Interleaved
-rounds in one process, medians; asserts nothing.
+slices per second that a data module of two workers prepares from files, with augmentation and objects, beside the
+detector's training. Interleaved rounds in one process, medians; asserts nothing.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ import cv2
 import numpy as np
 import torch
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
 from torchvision.models.detection import maskrcnn_resnet50_fpn
 
+from covidct.datamodules import CTSliceDataModule
 from covidct.datasets import CNCBLesions, PhantomLesions
 from covidct.functional import lesion_instances
 from covidct.models import CovidCTMaskNet, LesionMaskRCNN
@@ -86,11 +86,15 @@ def main(size: int, rounds: int, backbone: Any) -> None:  # noqa: ANN401
         torch.autograd.backward(torch.stack(list(detector(image[:1], targets[:1]).values())).sum())
 
     with TemporaryDirectory() as folder:
-        slices = write_files(Path(folder), grey[:, 0], raw.lesion_mask)
-        workers = DataLoader(slices, batch_size=None, num_workers=2, persistent_workers=True)
-        found = measure({"read": lambda: sum(1 for _ in workers), "step": step}, rounds)
-    rate = found["step"] * len(slices) / found["read"]
-    print(f"files: {len(slices) / found['read']:.0f} slices/s by two workers, {rate:.0f} times the detector's training")
+        files = write_files(Path(folder), grey[:, 0], raw.lesion_mask)
+        options: dict[str, Any] = {"size": size, "augment": True, "val_fraction": 0.0, "test_fraction": 0.0}
+        data = CTSliceDataModule(files, batch_size=1, num_workers=2, cache_dir=f"{folder}/cache", **options)
+        data.prepare_data()
+        data.setup("fit")
+        loader = data.train_dataloader()
+        found = measure({"load": lambda: sum(1 for _ in loader), "step": step}, rounds)
+    rate = found["step"] * len(files) / found["load"]
+    print(f"loading: {len(files) / found['load']:.0f} slices/s by two workers, {rate:.0f} times the detector's steps")
 
 
 def write_files(folder: Path, grey: Tensor, lesions: NDArray[np.uint8]) -> CNCBLesions:

@@ -72,7 +72,7 @@ def test_a_scan_has_the_probabilities_of_its_slices(slices: Path) -> None:
 
 def test_pictures_of_slices_and_their_best_regions(slices: Path) -> None:
     result = Predictor(slices, device="cpu").apply(phantom().volume, id="x")
-    preview, regions = result.preview, result.lesion_preview
+    preview, regions = result.preview, result.region_preview
     assert preview is not None
     assert len(preview.indices) == 6
     assert preview.lung_mask.any((1, 2)).all()
@@ -85,7 +85,18 @@ def test_pictures_of_slices_and_their_best_regions(slices: Path) -> None:
         assert [box.score for box in own] == sorted((box.score for box in own), reverse=True)
         assert all(0 <= edge <= regions.slices.shape[2] for box in own for edge in box.box)
         assert result.predicted in word
-    assert (result.lesions, result.lesion_source) == ((), "")
+    assert (result.lesions, result.lesion_source, result.lesion_preview) == ((), "", None)
+    height, width = phantom().volume.shape[1:]
+    for index, own in zip(regions.indices, regions.boxes, strict=True):
+        rows = [row for row in result.regions if row["slice"] == index]
+        assert [row["rank"] for row in rows] == list(range(1, len(rows) + 1))
+        assert [row["score"] for row in rows[: len(own)]] == [box.score for box in own]
+        assert min(row["score"] for row in rows) >= 0.05
+        side = regions.slices.shape[1]
+        for row, box in zip(rows, own, strict=False):
+            assert row["type"] == regions.names[box.label]
+            shares = np.divide(box.box, side)
+            np.testing.assert_allclose(row["box"], shares * np.array([width, height, width, height]), rtol=1e-5)
 
 
 def test_slices_of_a_loader_get_their_grad_cam(slices: Path) -> None:
@@ -161,6 +172,7 @@ def test_lesions_come_with_the_diagnosis(
     assert result.lesions[2]["lungs_percent"] >= 0
     assert result.lesion_preview is not None
     assert result.lesion_preview.labels.any()
+    assert (result.region_preview is not None) == by_slices == bool(result.regions)
     assert "lesions" in result.seconds
 
 

@@ -122,7 +122,7 @@ def test_equals_coco_itself_over_all_images() -> None:
     for label, name in enumerate(CLASSES[1:], start=1):
         assert found[f"coco_map_{name}"] == pytest.approx(direct_coco(COHORT, label)[0]), name
     assert 0.1 < found["coco_map"] < 0.9
-    assert len(found) == 8
+    assert len(found) == 9
 
 
 def test_equals_torchmetrics_where_all_images_have_objects() -> None:
@@ -150,6 +150,9 @@ def test_the_reference_is_the_mean_over_images() -> None:
     assert found["reference_map"] == pytest.approx(ap.mean().item(), abs=1e-6)
     assert found["reference_ap50"] == pytest.approx(ap[:, 0].mean().item(), abs=1e-6)
     assert found["reference_ap75"] == pytest.approx(ap[:, 5].mean().item(), abs=1e-6)
+    lesions = torch.tensor([len(target["labels"]) > 0 for _, target in COHORT])
+    assert 0 < lesions.sum() < len(COHORT)
+    assert found["reference_map_lesions"] == pytest.approx(ap[lesions].mean().item(), abs=1e-6)
     assert ap[9].tolist() == [1.0] * 10  # neither predictions nor objects
 
 
@@ -172,7 +175,7 @@ def test_false_predictions_in_an_image_without_objects_count() -> None:
     metric = DetectionMetrics(CLASSES)
     metric.update([predicted, false], [perfect, empty], scan=torch.tensor([1, 2]))
     found = values(metric)
-    assert found["reference_map"] == 0.5
+    assert (found["reference_map"], found["reference_map_lesions"]) == (0.5, 1.0)
     assert found["coco_map"] == pytest.approx(0.5)  # as many false ones, better scored, as hits
 
 
@@ -199,6 +202,7 @@ def test_what_is_not_defined_is_nan() -> None:
     empty = fill([9])
     assert values(empty)["reference_map"] == 1.0
     assert math.isnan(values(empty)["coco_map"])
+    assert math.isnan(values(empty)["reference_map_lesions"])
     lesionless = fill([8, 9])
     assert values(lesionless)["reference_map"] == 0.5
     assert math.isnan(values(lesionless)["coco_map_ggo"])

@@ -106,7 +106,8 @@ def test_thresholds(path: Path) -> None:
     volume, wanted = chest()
     strict = LesionSegmenter.from_checkpoint(path, score_threshold=0.8)
     assert_same(strict(volume).mask, np.where(wanted == 2, 2, 0))
-    assert not LesionSegmenter.from_checkpoint(path, mask_threshold=1.0)(volume).mask.any()
+    with pytest.raises(UsageError, match="no pixel is above it"):
+        LesionSegmenter.from_checkpoint(path, mask_threshold=1.0)
     given = LesionSegmenter.from_checkpoint(path, nms_threshold=0.3, rpn_nms_threshold=0.6)
     assert given.thresholds == {"score": 0.5, "mask": 0.5, "nms": 0.3, "rpn_nms": 0.6}
     for name in ("score_threshold", "mask_threshold", "nms_threshold", "rpn_nms_threshold"):

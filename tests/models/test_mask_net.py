@@ -54,9 +54,9 @@ def test_training_mode_leaves_the_detector_in_evaluation_mode() -> None:
     assert not network.eval().classifier.training
 
 
-# One slice takes other kernels than three: 53 layers of random weights carry their rounding further than 10 do.
-@pytest.mark.parametrize(("backbone", "truncation", "tolerance"), [("resnet18", 2, 1e-5), ("resnet50", 0, 1e-3)])
-def test_a_batch_is_one_pass_and_each_slice_as_alone(backbone: str, truncation: int, tolerance: float) -> None:
+# One slice takes other kernels than three, which round otherwise: 1e-5 of the largest value.
+@pytest.mark.parametrize(("backbone", "truncation"), [("resnet18", 2), ("resnet50", 0)])
+def test_a_batch_is_one_pass_and_each_slice_as_alone(backbone: str, truncation: int) -> None:
     network = small(backbone=backbone, truncation=truncation).eval()
     image = lesions_batch(3)["image"]
     calls = []
@@ -66,8 +66,24 @@ def test_a_batch_is_one_pass_and_each_slice_as_alone(backbone: str, truncation: 
         assert len(calls) == 1
         alone = [network(image[i : i + 1]) for i in range(3)]
     for key in ("logits", "regions"):
-        torch.testing.assert_close(together[key], torch.cat([one[key] for one in alone]), rtol=0, atol=tolerance)
+        expected = torch.cat([one[key] for one in alone])
+        tolerance = 1e-5 * float(expected.abs().max())
+        torch.testing.assert_close(together[key], expected, rtol=0, atol=tolerance)
     assert together["region_labels"].equal(torch.cat([one["region_labels"] for one in alone]))
+
+
+def test_order_of_the_proposals_does_not_matter() -> None:
+    network = small().eval()
+    image = lesions_batch(2)["image"]
+    rng = torch.Generator().manual_seed(0)
+
+    def shuffled(_: object, __: object, output: tuple[list[torch.Tensor], dict[str, torch.Tensor]]) -> object:
+        return [boxes[torch.randperm(len(boxes), generator=rng)] for boxes in output[0]], output[1]
+
+    with torch.no_grad():
+        plain = network(image)["logits"]
+        network.rpn.register_forward_hook(shuffled)
+        torch.testing.assert_close(network(image)["logits"], plain, rtol=0, atol=1e-5 * float(plain.abs().max()))
 
 
 def test_two_passes_are_identical_and_rows_are_ranked() -> None:

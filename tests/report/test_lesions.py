@@ -121,6 +121,17 @@ def test_labels_stay_on_the_picture(corner: tuple[int, int]) -> None:
     assert tag.top + tag.tall <= 40.1
 
 
+def test_ranked_regions_have_pictures_of_their_own_beside_the_lesions(tmp_path: Path) -> None:
+    write_scan_page(example(region_preview=lesion_preview(2)), RUN, tmp_path / "scan.html")
+    page = Page(tmp_path / "scan.html")
+    named = [figure.attributes.get("id", "") for figure in page.all("figure")]
+    assert [name for name in named if name.startswith("lesions-")] == ["lesions-20", "lesions-21", "lesions-22"]
+    assert [name for name in named if name.startswith("regions-")] == ["regions-20", "regions-21"]
+    assert "Regions that the diagnosis rests on" in page.text
+    write_scan_page(example(), RUN, tmp_path / "scan.html")
+    assert "Regions that the diagnosis rests on" not in Page(tmp_path / "scan.html").text
+
+
 def test_at_most_six_pictures() -> None:
     view = lesion_view(example(lesion_preview=lesion_preview(20)))
     assert view is not None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+import re
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +46,7 @@ def detector(trainer: MakeTrainer, tmp_path: Path) -> Path:
 
 
 def fit_nothing(trainer: MakeTrainer, task: CovidCTMaskNetTask) -> pl.Trainer:
-    """Start a fresh training that moves no weight."""
+    """Start a fresh training of one step; with a rate of 0 it moves no weight."""
     run = trainer(limit_train_batches=1, limit_val_batches=0)
     run.fit(task, datamodule=TinyLesionsDataModule())
     return run
@@ -90,6 +92,22 @@ def test_recipe_is_the_references() -> None:
         small(optimizer=partial(torch.optim.SGD, lr=0.1), weight_decay=0.0)
 
 
+TRAINED = re.compile(r"classifier\.[024]\.(weight|bias)|backbone\.body\.(layer\d\.\d\.)?bn\d\.(weight|bias)")
+"""Module S, and scales and shifts of the layers called "bn" (facts of the system, 3.3); no "downsample" among them."""
+
+
+def test_a_step_of_the_recipe_moves_what_the_reference_trains(trainer: MakeTrainer, detector: Path) -> None:
+    task = small(weights=str(detector))
+    stage1 = load_task(detector).model.state_dict()
+    fresh = {name: tensor.clone() for name, tensor in task.model.classifier.state_dict().items()}
+    fit_nothing(trainer, task)  # one step with the published optimizer
+    state = task.model.state_dict()
+    before = stage1 | {f"classifier.{name}": tensor for name, tensor in fresh.items()}
+    moved = {name for name, tensor in state.items() if not tensor.equal(before[name])}
+    assert moved == {name for name in state if TRAINED.fullmatch(name)}
+    assert len(moved) > 6
+
+
 def test_detector_and_anchors_are_taken_over(
     trainer: MakeTrainer, detector: Path, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
@@ -119,6 +137,41 @@ def test_training_goes_on_from_a_classifier(trainer: MakeTrainer, detector: Path
     assert all(tensor.equal(first.state_dict()[name]) for name, tensor in second.state_dict().items())
     assert second.taken_over is not None
     assert second.taken_over.fresh == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"window": (-1000.0, 0.0)}, r"stage1\.ckpt.*window=.*these have"),
+        ({"enhancement": "tone"}, "enhancement='none'"),
+    ],
+)
+def test_a_detector_of_other_grey_values_is_refused(
+    trainer: MakeTrainer, detector: Path, changes: dict[str, Any], word: str
+) -> None:
+    data = TinyLesionsDataModule()
+    data.preprocessing = replace(data.preprocessing, **changes)
+    run = trainer(limit_train_batches=1, limit_val_batches=0)
+    with pytest.raises(UsageError, match=word):
+        run.fit(small(weights=str(detector)), datamodule=data)
+
+
+def test_a_detector_of_another_size_is_warned_of(
+    trainer: MakeTrainer, detector: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = TinyLesionsDataModule()
+    data.preprocessing = replace(data.preprocessing, size=96)
+    trainer(limit_train_batches=1, limit_val_batches=0).fit(small(weights=str(detector)), datamodule=data)
+    assert "these have 96" in caplog.text
+
+
+def test_a_classifier_of_other_classes_is_refused(trainer: MakeTrainer, detector: Path, tmp_path: Path) -> None:
+    fit_nothing(trainer, small(weights=str(detector))).save_checkpoint(tmp_path / "stage2.ckpt")
+    data = TinyLesionsDataModule()
+    data.preprocessing = replace(data.preprocessing, classes=data.preprocessing.classes[::-1])
+    run = trainer(limit_train_batches=1, limit_val_batches=0)
+    with pytest.raises(UsageError, match="in that order"):
+        run.fit(small(weights=str(tmp_path / "stage2.ckpt")), datamodule=data)
 
 
 def test_a_file_of_the_reference_is_taken_over(trainer: MakeTrainer, tmp_path: Path) -> None:
@@ -166,3 +219,36 @@ def test_predictions_name_the_regions() -> None:
     assert found["region_boxes"].shape == (2, 16, 4)
     assert found["label"].shape == (2,)
     assert set(found["region_labels"].unique().tolist()) <= {1, 2}
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_steps_on_a_gpu_are_those_of_the_cpu() -> None:
+    def moved(value: Any, device: str) -> Any:  # noqa: ANN401
+        if isinstance(value, torch.Tensor):
+            return value.to(device)
+        return (
+            {k: moved(v, device) for k, v in value.items()}
+            if isinstance(value, dict)
+            else ([moved(v, device) for v in value] if isinstance(value, list) else value)
+        )
+
+    for make in (small, partial(LesionMaskRCNNTask, **LIGHT)):
+        found = {}
+        for device in ("cpu", "cuda"):
+            torch.manual_seed(0)
+            task = make().eval().to(device)
+            task.log = task.log_dict = lambda *_, **__: None  # type: ignore[method-assign, assignment]
+            batch = moved(lesions_batch(2), device)
+            loss = task.validation_step(batch, 0)
+            with torch.inference_mode():
+                predicted = task.predict_step(batch, 0)
+            task.train()
+            torch.autograd.backward(task.training_step(batch, 0))
+            assert all(p.grad is None or bool(p.grad.isfinite().all()) for p in task.parameters())
+            found[device] = (float(loss), predicted)
+        assert found["cuda"][0] == pytest.approx(found["cpu"][0], rel=0.05)  # TF32, and draws of another generator
+        if "logits" in found["cpu"][1]:
+            torch.testing.assert_close(
+                found["cuda"][1]["logits"].cpu(), found["cpu"][1]["logits"], rtol=0.02, atol=0.02
+            )
