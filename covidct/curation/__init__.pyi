@@ -4,6 +4,9 @@ from .cohort import select_series as select_series
 from .contrast import ContrastSplit as ContrastSplit
 from .contrast import body_mask as body_mask
 from .contrast import contrast_score as contrast_score
+from .duplicates import DuplicatePair as DuplicatePair
+from .duplicates import DuplicateSearch as DuplicateSearch
+from .duplicates import find_duplicates as find_duplicates
 from .hashes import hamming_distance as hamming_distance
 from .hashes import perceptual_hashes as perceptual_hashes
 from .image_features import network_features as network_features
@@ -17,11 +20,18 @@ from .listing import iterate_scans as iterate_scans
 from .listing import read_listing as read_listing
 from .listing import read_stack as read_stack
 from .moments import PixelMoments as PixelMoments
+from .near_duplicates import near_duplicates as near_duplicates
 from .otdd import DatasetDistance as DatasetDistance
 from .otdd import otdd as otdd
+from .otdd_cohorts import cohort_set as cohort_set
+from .otdd_cohorts import contrast_sets as contrast_sets
+from .otdd_cohorts import equalised_sets as equalised_sets
 from .shortcut_features import features_of as features_of
 from .shortcuts import ShortcutProbe as ShortcutProbe
 from .shortcuts import shortcut_probes as shortcut_probes
+from .slice_order import RemovedSlice as RemovedSlice
+from .slice_order import SliceOrder as SliceOrder
+from .slice_order import check_slice_order as check_slice_order
 from .source_ranking import RankedSource as RankedSource
 from .source_ranking import SetComparison as SetComparison
 from .source_ranking import SourceRanking as SourceRanking
@@ -34,25 +44,35 @@ __all__ = (
     "CohortStatistics",
     "ContrastSplit",
     "DatasetDistance",
+    "DuplicatePair",
+    "DuplicateSearch",
     "Entry",
     "Excluded",
     "LabelDistances",
     "LabelledSet",
     "PixelMoments",
     "RankedSource",
+    "RemovedSlice",
     "Scan",
     "Selection",
     "SetComparison",
     "ShortcutProbe",
+    "SliceOrder",
     "SourceRanking",
     "Unreadable",
     "body_mask",
+    "check_slice_order",
+    "cohort_set",
     "cohort_statistics",
     "compare_sets",
     "contrast_score",
+    "contrast_sets",
+    "equalised_sets",
     "features_of",
+    "find_duplicates",
     "hamming_distance",
     "iterate_scans",
+    "near_duplicates",
     "network_features",
     "otdd",
     "perceptual_hashes",

@@ -1,0 +1,187 @@
+"""Pictures that occur twice in a cohort: identical pixels by digests, near duplicates by what their details show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from covidct.curation.confirm import COMMON_SIZE, Alignment, align, common_size
+from covidct.curation.fingerprints import TURNS, fingerprint, picture_of, propose_pairs, turned
+from covidct.curation.listing import iterate_scans, read_stack
+from covidct.errors import CovidctError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from covidct.curation.fingerprints import Fingerprint
+    from covidct.curation.listing import Entry, OnFault, Unreadable
+
+__all__ = ("DuplicatePair", "DuplicateSearch", "find_duplicates")
+
+# The thumbnails of 64 pixels decide what is not worth reading again: copies lie above 0.77 and 0.96 there.
+_THUMB_DETAILS, _THUMB_OVERALL = 0.6, 0.85
+_LEAST_OVERALL = 0.9
+_KEPT = 256  # pictures of 64 kilobytes that are kept for further comparisons
+
+
+@dataclass(frozen=True, slots=True)
+class DuplicatePair:
+    """Two entries that show the same picture.
+
+    Attributes:
+        first: the earlier one in the listing.
+        second: the later one.
+        kind: ``"identical"``: the same decoded pixels; ``"near"``: confirmed by correlation.
+        details: normalised cross-correlation of the details after alignment, 1 for identical pixels.
+        overall: the same of the grey values.
+        distance: bits in which the perceptual hashes (pHash) differ.
+        turn: how the second lies to the first, one of :data:`covidct.curation.fingerprints.TURNS`.
+    """
+
+    first: Entry
+    second: Entry
+    kind: Literal["identical", "near"]
+    details: float = 1.0
+    overall: float = 1.0
+    distance: int = 0
+    turn: str = TURNS[0]
+
+    @property
+    def across_splits(self) -> bool:
+        """Whether the two are in different splits."""
+        return bool(self.first.split and self.second.split and self.first.split != self.second.split)
+
+    @property
+    def labels_differ(self) -> bool:
+        """Whether the two have different labels."""
+        return bool(self.first.label and self.second.label and self.first.label != self.second.label)
+
+    @property
+    def same_subject(self) -> bool | None:
+        """Whether the two are of one subject; None when a subject is unknown."""
+        known = self.first.subject and self.second.subject
+        return self.first.subject == self.second.subject if known else None
+
+
+@dataclass(frozen=True, slots=True)
+class DuplicateSearch:
+    """What a search for duplicates found.
+
+    Attributes:
+        pairs: identical ones first, then by falling correlation. Of several identical pictures, each is paired with the
+            first; of these the first alone is compared with other pictures.
+        compared: how many candidates the hashes proposed.
+    """
+
+    pairs: tuple[DuplicatePair, ...]
+    compared: int
+
+
+def find_duplicates(
+    entries: Sequence[Entry],
+    *,
+    max_distance: int = 4,
+    min_correlation: float = 0.85,
+    turns: bool = False,
+    window: tuple[float, float] = (-1250.0, 250.0),
+    on_fault: OnFault = "error",
+    unreadable: list[Unreadable] | None = None,
+    on_scan: Callable[[str], None] | None = None,
+) -> DuplicateSearch:
+    """Find entries that show the same picture: copies, compressed, rescaled or cropped by up to 5 % too.
+
+    Each entry is read once for its fingerprint; then only those that look like duplicates are read again. Memory is
+    some 10 kilobytes an entry. A stack is represented by the mean of its slices.
+
+    Args:
+        entries: of a cohort.
+        max_distance: bits in which the perceptual hashes of candidates may differ; candidates also come from similar
+            thumbnails.
+        min_correlation: of the details after alignment, for a candidate to be called a duplicate.
+        turns: look for copies that are mirrored or turned by 90 degrees too; eight times the work.
+        window: (low, high) in HU that becomes [0, 1].
+        on_fault: what to do with faulty geometry, see :func:`covidct.io.read_scan`.
+        unreadable: where entries go that cannot be read; None raises.
+        on_scan: called after each entry with its id.
+
+    Returns:
+        The pairs.
+
+    Raises:
+        UsageError: for a distance or a correlation out of range.
+        CovidctError: for an entry that cannot be read, without ``unreadable``.
+    """
+    if not 0 < min_correlation <= 1:
+        raise UsageError(f"min_correlation={min_correlation} must lie above 0 and be at most 1.")
+    if not 0 <= max_distance <= 64:
+        raise UsageError(f"max_distance={max_distance} must lie between 0 and 64 bits.")
+    seen: list[Entry] = []
+    prints: list[Fingerprint] = []
+    for scan in iterate_scans(entries, window=window, on_fault=on_fault, unreadable=unreadable):
+        seen.append(scan.entry)
+        prints.append(fingerprint(scan))
+        if on_scan is not None:
+            on_scan(scan.entry.id)
+    identical, singles = _identical(seen, prints)
+    ways = tuple(range(len(TURNS))) if turns else (0,)
+    candidates = propose_pairs([prints[index] for index in singles], max_distance=max_distance, turns=ways)
+
+    @lru_cache(_KEPT)
+    def picture(index: int) -> NDArray[np.float32]:
+        """An entry again; small ones keep their size."""
+        pixels = picture_of(read_stack(seen[index], window=window, on_fault=on_fault))
+        return common_size(pixels, min(COMMON_SIZE, *pixels.shape))
+
+    near = []
+    for i, j in candidates.tolist():
+        one, other = singles[i], singles[j]
+        fit = _confirm(one, other, prints, picture, ways)
+        if fit is not None and fit[0].details >= min_correlation and fit[0].overall >= _LEAST_OVERALL:
+            bits = (prints[one].hash ^ prints[other].hash).bit_count()
+            alignment, turn = fit
+            near.append(
+                DuplicatePair(seen[one], seen[other], "near", alignment.details, alignment.overall, bits, TURNS[turn])
+            )
+    near.sort(key=lambda pair: -pair.details)
+    return DuplicateSearch((*identical, *near), len(candidates))
+
+
+def _identical(entries: Sequence[Entry], prints: Sequence[Fingerprint]) -> tuple[list[DuplicatePair], list[int]]:
+    """Pairs of equal digests, each with the first of its kind, and the indices of those first ones."""
+    first: dict[bytes, int] = {}
+    pairs = []
+    for index, one in enumerate(prints):
+        place = first.setdefault(one.digest, index)
+        if place != index:
+            pairs.append(DuplicatePair(entries[place], entries[index], "identical"))
+    return pairs, list(first.values())
+
+
+def _confirm(
+    one: int,
+    other: int,
+    prints: Sequence[Fingerprint],
+    picture: Callable[[int], NDArray[np.float32]],
+    ways: Sequence[int],
+) -> tuple[Alignment, int] | None:
+    """The alignment of a candidate and the way in which the second lies; None where they do not fit."""
+    fits = [(align(prints[one].thumb, turned(prints[other].thumb, way)), way) for way in ways]
+    worth = [(fit.details, way) for fit, way in fits if fit is not None and _worth_reading(fit)]
+    if not worth:
+        return None
+    way = max(worth, key=lambda pair: pair[0])[1]
+    try:
+        fit = align(picture(one), turned(picture(other), way))
+    except CovidctError:  # it was there a moment ago
+        return None
+    return None if fit is None else (fit, way)
+
+
+def _worth_reading(fit: Alignment) -> bool:
+    """Whether thumbnails are so alike that the files are read again."""
+    return fit.details >= _THUMB_DETAILS and fit.overall >= _THUMB_OVERALL
