@@ -63,3 +63,16 @@ def test_mask_net(tmp_path: Path) -> None:
     assert [line for line in lines if re.fullmatch(scores, line)]
     assert re.fullmatch(rf"stage2: test_accuracy {share}", lines[-1])
     assert {"stage1.ckpt", "stage2.ckpt"} <= {file.name for file in (tmp_path / "out").iterdir()}
+
+
+@pytest.mark.slow
+def test_curation(tmp_path: Path) -> None:
+    lines = run("05_curation", "--subjects=30", folder=tmp_path).splitlines()
+    assert re.fullmatch(
+        r"near duplicates: row-\d{5} \(test\) and row-\d{5} \(train\), correlation (1\.00|0\.9\d)", lines[0]
+    )
+    probes = {line.partition(":")[0]: line for line in lines if "AUROC" in line}
+    assert all("WARNING" in probes[name] for name in ("borders", "corners", "all together"))
+    assert "WARNING" not in probes["image size"]
+    assert re.fullmatch(r"distance of the parts: \d+\.\d\d", lines[-1])
+    assert not list(tmp_path.iterdir())
