@@ -4,8 +4,8 @@
 
 Simulated radiographs are written as files. Two faults of published COVID-19 sets are planted: one picture of the
 training part comes again in the test part, smaller and as JPEG, and all COVID-19 pictures carry a bright mark in a
-corner. Prints the pairs that are found (simulated patients resemble one another, so the weaker ones may be two of them),
-how well the class is told without the lungs, and how far apart training and test part are.
+corner. Prints the pairs that are found (simulated patients resemble one another, so the weaker ones may be two
+of them), how well the class is told without the lungs, and how far apart training and test part are.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ def write_cohort(folder: Path, subjects: int, size: int) -> None:
         place.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(place / f"p{subject:03d}.png"), picture)
     again = cv2.imread(str(folder / "train" / "covid" / "p001.png"))
+    assert again is not None
     smaller = cv2.resize(again, None, fx=0.8, fy=0.8, interpolation=cv2.INTER_AREA)
     cv2.imwrite(str(folder / "test" / "covid" / "p900.jpg"), smaller)
 
