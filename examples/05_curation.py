@@ -36,10 +36,9 @@ def write_cohort(folder: Path, subjects: int, size: int) -> None:
         place = folder / split / diagnosis
         place.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(place / f"p{subject:03d}.png"), picture)
-    again = cv2.imread(str(folder / "train" / "covid" / "p001.png"))
-    assert again is not None
-    smaller = cv2.resize(again, None, fx=0.8, fy=0.8, interpolation=cv2.INTER_AREA)
-    cv2.imwrite(str(folder / "test" / "covid" / "p900.jpg"), smaller)
+        if subject == 1:  # of the training part
+            again = cv2.resize(picture, None, fx=0.8, fy=0.8, interpolation=cv2.INTER_AREA)
+    cv2.imwrite(str(folder / "test" / "covid" / "p900.jpg"), again)
 
 
 def main() -> None:
