@@ -130,14 +130,15 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     path = Path(path)
     _require_file(path, CheckpointError)
-    checkpoint = _torch_load(path, CheckpointError)
-    parts = ("state_dict", "hyper_parameters", RECORD_KEY)
-    if not isinstance(checkpoint, dict) or not all(isinstance(checkpoint.get(part), dict) for part in parts):
+    try:
+        return _require_record(_torch_load(path, CheckpointError), path)
+    except CheckpointError as error:
+        if path.suffix.lower() != ".pth":
+            raise
         raise CheckpointError(
-            f"{path.name} is no checkpoint of a covidct task (it lacks one of {', '.join(parts)}): "
-            "give a .ckpt file that `covidct fit` or `covidct demo` wrote."
-        )
-    return checkpoint
+            f"{path.name} is no checkpoint of a covidct task: give a .ckpt file; a .pth file of COVID-CT-Mask-Net's "
+            "author becomes one by `covidct convert`."
+        ) from error
 
 
 def load_foreign(path: str | os.PathLike[str], *, stand_ins: Mapping[str, type]) -> Any:  # noqa: ANN401
@@ -275,6 +276,17 @@ def _require_sha256(path: Path, sha256: str) -> None:
             f"{path.name} has the sha256 {found[: max(16, len(sha256))]}, expected {sha256}: it is damaged or another "
             f"file; delete it and fetch it again."
         )
+
+
+def _require_record(checkpoint: Any, path: Path) -> dict[str, Any]:  # noqa: ANN401
+    """Refuse what no covidct task wrote."""
+    parts = ("state_dict", "hyper_parameters", RECORD_KEY)
+    if not isinstance(checkpoint, dict) or not all(isinstance(checkpoint.get(part), dict) for part in parts):
+        raise CheckpointError(
+            f"{path.name} is no checkpoint of a covidct task (it lacks one of {', '.join(parts)}): "
+            "give a .ckpt file that `covidct fit` or `covidct demo` wrote."
+        )
+    return checkpoint
 
 
 def _require_tensors(state: object, path: Path) -> dict[str, Tensor]:

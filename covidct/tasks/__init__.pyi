@@ -1,5 +1,6 @@
 from .base import BaseTask as BaseTask
 from .classification import ClassificationTask as ClassificationTask
+from .convert import convert_reference as convert_reference
 from .detection import DetectionTask as DetectionTask
 from .lesion_mask_rcnn import LesionMaskRCNNTask as LesionMaskRCNNTask
 from .load import load_task as load_task
@@ -23,5 +24,6 @@ __all__ = (
     "SliceSegmentationTask",
     "UNet2dTask",
     "UNet3dTask",
+    "convert_reference",
     "load_task",
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import types
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,11 +12,11 @@ from covidct.errors import CheckpointError, UsageError, WeightsError
 from covidct.models import CovidCTMaskNet, LesionMaskRCNN
 from covidct.models.mask_net_weights import read_detector
 from tests.fakes.lesion_network import write_lesion_checkpoint
+from tests.fakes.reference_weights import ANCHORS, anchor_class, write_reference
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from torch import Tensor
 
 BLOCK = "backbone.body.layer1.0."
 # By hand: of the reference's models/resnet.py and models/mask_net (torchvision 0.3 and module S) to those of today.
@@ -56,69 +55,12 @@ MODULE_S = {
     "s2new.fc_scores_img.bias": "classifier.4.bias",
 }
 LIGHT: dict[str, Any] = {"backbone": "resnet18", "truncation": 1}
-ANCHORS = {"sizes": ((4, 8, 16, 32, 64),) * 5, "aspect_ratios": ((0.1, 0.25, 0.5, 1, 1.5, 2),) * 5}
-
-
-def anchor_class(module: str, monkeypatch: pytest.MonkeyPatch) -> type[torch.nn.Module]:
-    """A class of that module's name, as far as pickles of it go: a network part with the anchors as attributes."""
-
-    class AnchorGenerator(torch.nn.Module):
-        def __init__(self, sizes: object, aspect_ratios: object) -> None:
-            super().__init__()
-            self.sizes, self.aspect_ratios = sizes, aspect_ratios
-            self.cell_anchors, self._cache = None, {}  # type: ignore[var-annotated]
-
-    AnchorGenerator.__module__ = module
-    AnchorGenerator.__qualname__ = "AnchorGenerator"
-    parts = module.split(".")
-    for count in range(1, len(parts) + 1):
-        name = ".".join(parts[:count])
-        if name not in sys.modules:
-            monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
-    monkeypatch.setattr(sys.modules[module], "AnchorGenerator", AnchorGenerator, raising=False)
-    return AnchorGenerator
 
 
 @pytest.fixture
 def reference(monkeypatch: pytest.MonkeyPatch) -> type[torch.nn.Module]:
     """The class of the reference's lesion networks."""
     return anchor_class("models.mask_net.rpn_segmentation", monkeypatch)
-
-
-def old_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A state of ours by the names of torchvision in 2020 and of the reference's module S."""
-    renamed = {}
-    for name, tensor in state.items():
-        old = name.replace("rpn.head.conv.0.0.", "rpn.head.conv.")
-        for index in range(4):
-            old = old.replace(f"fpn.inner_blocks.{index}.0.", f"fpn.inner_blocks.{index}.")
-            old = old.replace(f"fpn.layer_blocks.{index}.0.", f"fpn.layer_blocks.{index}.")
-            old = old.replace(f"mask_head.{index}.0.", f"mask_head.mask_fcn{index + 1}.")
-        for ours, theirs in (("0", "fc_scores"), ("2", "fc_scores_2"), ("4", "fc_scores_img")):
-            old = old.replace(f"classifier.{ours}.", f"s2new.{theirs}.")
-        if old not in ("mean", "std"):
-            renamed[old] = tensor
-    return renamed
-
-
-def save(
-    path: Path,
-    network: torch.nn.Module,
-    anchors: object,
-    *,
-    zipped: bool = True,
-    state: dict[str, Tensor] | None = None,
-) -> Path:
-    content = {
-        "epoch": "100",
-        "model_name": None,
-        "model_weights": old_names(network.state_dict() if state is None else state),
-        "optimizer_state": torch.optim.Adam(network.parameters()).state_dict(),
-        "lrate": 1e-5,
-        "anchor_generator": anchors,
-    }
-    torch.save(content, path, _use_new_zipfile_serialization=zipped)
-    return path
 
 
 @pytest.mark.parametrize(
@@ -141,7 +83,7 @@ def test_a_lesion_network_of_torchvisions_own_loads(tmp_path: Path, monkeypatch:
     """Its anchors are of torchvision's class, its batch normalisation is frozen and counts no batches."""
     theirs, anchors = LesionMaskRCNN(**LIGHT), anchor_class("torchvision.models.detection.rpn", monkeypatch)
     state = {name: tensor for name, tensor in theirs.state_dict().items() if "num_batches" not in name}
-    found = read_detector(save(tmp_path / "seg.pth", theirs, anchors(**ANCHORS), state=state))
+    found = read_detector(write_reference(tmp_path / "seg.pth", theirs, anchors(**ANCHORS), state=state))
     assert found.anchors == ((4, 8, 16, 32, 64), (0.1, 0.25, 0.5, 1.0, 1.5, 2.0))
     ours = LesionMaskRCNN(**LIGHT)
     ours.load_state_dict(dict(found.state), strict=True)
@@ -157,7 +99,7 @@ def test_stage_1_of_the_reference_loads_with_its_anchors(
 ) -> None:
     torch.manual_seed(0)
     theirs = LesionMaskRCNN(**arguments)
-    path = save(tmp_path / "seg.pth", theirs, reference(**ANCHORS), zipped=zipped)
+    path = write_reference(tmp_path / "seg.pth", theirs, reference(**ANCHORS), zipped=zipped)
     found = read_detector(path)
     assert found.arguments == {**arguments, "mask_type": "both"}
     assert found.anchors == ((4, 8, 16, 32, 64), (0.1, 0.25, 0.5, 1.0, 1.5, 2.0))
@@ -170,7 +112,7 @@ def test_stage_1_of_the_reference_loads_with_its_anchors(
 def test_a_classifier_of_the_reference_loads_with_module_s(tmp_path: Path, reference: type[torch.nn.Module]) -> None:
     torch.manual_seed(0)
     theirs = CovidCTMaskNet(**LIGHT, num_regions=8, features=4)
-    found = read_detector(save(tmp_path / "cls.pth", theirs, reference(**ANCHORS)))
+    found = read_detector(write_reference(tmp_path / "cls.pth", theirs, reference(**ANCHORS)))
     assert found.is_classifier
     ours = CovidCTMaskNet(**LIGHT, num_regions=8, features=4)
     assert ours.load_detector(found.state, source=found.source).fresh == ()
@@ -180,7 +122,9 @@ def test_a_classifier_of_the_reference_loads_with_module_s(tmp_path: Path, refer
 
 
 def test_two_classes_do_not_tell_the_mask_type(tmp_path: Path, reference: type[torch.nn.Module]) -> None:
-    found = read_detector(save(tmp_path / "seg.pth", LesionMaskRCNN(**LIGHT, mask_type="ggo"), reference(**ANCHORS)))
+    found = read_detector(
+        write_reference(tmp_path / "seg.pth", LesionMaskRCNN(**LIGHT, mask_type="ggo"), reference(**ANCHORS))
+    )
     assert "mask_type" not in found.arguments
     found.require(mask_type="merge", backbone="resnet18")
     with pytest.raises(UsageError, match="truncation=1, the network has 2"):
@@ -188,7 +132,7 @@ def test_two_classes_do_not_tell_the_mask_type(tmp_path: Path, reference: type[t
 
 
 def test_the_class_of_the_file_is_not_imported(tmp_path: Path, reference: type[torch.nn.Module]) -> None:
-    path = save(tmp_path / "seg.pth", LesionMaskRCNN(**LIGHT), reference(**ANCHORS))
+    path = write_reference(tmp_path / "seg.pth", LesionMaskRCNN(**LIGHT), reference(**ANCHORS))
     for name in [name for name in sys.modules if name.startswith("models.mask_net")]:
         del sys.modules[name]
     assert read_detector(path).anchors is not None
@@ -203,14 +147,14 @@ class Harmful:
 
 
 def test_other_objects_are_refused_and_do_not_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = save(tmp_path / "seg.pth", LesionMaskRCNN(**LIGHT), Harmful())
+    path = write_reference(tmp_path / "seg.pth", LesionMaskRCNN(**LIGHT), Harmful())
     with pytest.raises(WeightsError, match="pickled object"):
         read_detector(path)
     assert capsys.readouterr().out == ""
 
 
 def test_damaged_anchors_are_one_sentence(tmp_path: Path, reference: type[torch.nn.Module]) -> None:
-    path = save(tmp_path / "seg.pth", LesionMaskRCNN(**LIGHT), reference(sizes=(), aspect_ratios=()))
+    path = write_reference(tmp_path / "seg.pth", LesionMaskRCNN(**LIGHT), reference(sizes=(), aspect_ratios=()))
     with pytest.raises(WeightsError, match=r"anchor generator in seg\.pth is damaged"):
         read_detector(path)
 
@@ -242,7 +186,9 @@ def test_a_module_s_of_one_hidden_layer_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("sizes", [((2.5, 4.0),), ((0, 4),), (("a",),)])
 def test_anchors_of_no_size_are_damage(tmp_path: Path, reference: type[torch.nn.Module], sizes: object) -> None:
-    path = save(tmp_path / "seg.pth", LesionMaskRCNN(**LIGHT), reference(sizes=sizes, aspect_ratios=((1.0,),)))
+    path = write_reference(
+        tmp_path / "seg.pth", LesionMaskRCNN(**LIGHT), reference(sizes=sizes, aspect_ratios=((1.0,),))
+    )
     with pytest.raises(WeightsError, match=r"anchor generator in seg\.pth is damaged"):
         read_detector(path)
 
