@@ -12,9 +12,10 @@ import math
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-import numba
 import numpy as np
 from PIL import Image
+
+from covidct.curation.compiled import jit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -84,15 +85,7 @@ def _weights(size: int, out: int) -> Weights:
     return taps, first, count
 
 
-def _jit(function: Any) -> Any:
-    """Compile at the first call; the machine code is kept on disk where numba finds a folder that it may write to."""
-    try:
-        return numba.njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # a read-only installation and no home folder
-        return numba.njit(nogil=True)(function)
-
-
-@_jit
+@jit
 def _two_passes(image: Any, across: Any, down: Any, out: Any) -> None:  # pragma: no cover - compiled
     taps, first, count = across
     taps_down, first_down, count_down = down

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ("near_duplicates", "similar_pairs")
 
 _BITS = 64
-_ROWS, _COLUMNS = 256, 8192  # 16 MiB of exclusive-ors: they stay in the cache of the processor
+_ROWS, _ROOM = 512, 4096  # rows of a call, and the pairs that it has room for at first
 _TILE = 2048  # 16 MiB of similarities
 _MOST = 20_000_000  # pairs that are kept: 480 MiB
 
@@ -45,20 +45,22 @@ def near_duplicates(
         raise UsageError(f"The hashes are {hashes.dtype} of shape {hashes.shape}: give (N,) uint64.")
     if not 0 <= max_distance <= _BITS:
         raise UsageError(f"max_distance={max_distance} must lie between 0 and {_BITS} bits.")
-    count = len(hashes)
+    from covidct.curation.compiled import close_pairs
+
+    count, limit, values = len(hashes), np.uint64(max_distance), np.ascontiguousarray(hashes)
+    fault = f"within max_distance={max_distance}, of {count:,} images: lower it."
 
     def search(part: slice) -> NDArray[np.int64]:
-        found = []
-        for start in range(part.start, count, _COLUMNS):
-            distance = np.bitwise_count(hashes[part, None] ^ hashes[None, start : start + _COLUMNS])
-            row, column = np.nonzero(distance <= max_distance)
-            later = column + start > row + part.start  # each pair once, none with itself
-            row, column = row[later], column[later]
-            found.append(np.stack([row + part.start, column + start, distance[row, column].astype(np.int64)]))
-        return np.concatenate(found, axis=1)
+        room = _ROOM
+        while True:
+            out = np.empty((room, 3), np.int64)
+            total = close_pairs(values, part.start, part.stop, limit, out)
+            if total <= room:
+                return np.ascontiguousarray(out[:total].T)
+            _check_number(total, most, fault)
+            room = total
 
-    pairs = _search(search, count, _ROWS, most, f"max_distance={max_distance}", "lower it")
-    pairs = pairs[:, np.lexsort((pairs[1], pairs[0]))]
+    pairs = _search(search, count, _ROWS, most, fault)
     return pairs[:2].T, pairs[2]
 
 
@@ -89,22 +91,27 @@ def similar_pairs(
             found.append(np.sort(pairs[:, pairs[0] != pairs[1]], axis=0))
         return np.concatenate(found, axis=1)
 
-    pairs = _search(search, count, _TILE, most, f"least={least}", "raise it")
+    pairs = _search(search, count, _TILE, most, f"above least={least}, of {count:,} images: raise it.")
     return np.unique(pairs[:2].T, axis=0)
 
 
 def _search(
-    search: Callable[[slice], NDArray[np.int64]], count: int, block: int, most: int, what: str, advice: str
+    search: Callable[[slice], NDArray[np.int64]], count: int, block: int, most: int, fault: str
 ) -> NDArray[np.int64]:
     """Columns that ``search`` finds in all blocks of rows, in the order of the rows."""
     found: dict[int, NDArray[np.int64]] = {}
 
     def work(part: slice) -> None:
         found[part.start] = search(part)
-        if sum(part.shape[1] for part in list(found.values())) > most:
-            raise UsageError(f"There are more than {most:,} pairs within {what}, of {count:,} images: {advice}.")
+        _check_number(sum(part.shape[1] for part in list(found.values())), most, fault)
 
     over_blocks(work, count, block)
     if not found:
         return np.empty((3, 0), np.int64)
     return np.concatenate([found[start] for start in sorted(found)], axis=1)
+
+
+def _check_number(pairs: int, most: int, fault: str) -> None:
+    """Refuse more pairs than fit."""
+    if pairs > most:
+        raise UsageError(f"There are more than {most:,} pairs {fault}")

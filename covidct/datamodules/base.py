@@ -73,6 +73,7 @@ class BaseDataModule(pl.LightningDataModule):
         train_transform: Augment | None,
         cache_dir: str | None,
         on_failure: Literal["raise", "skip"],
+        allow_subject_overlap: bool = False,
         lung_checkpoint: str | None = None,
     ) -> None:
         """Check the arguments, which the subclasses describe."""
@@ -98,6 +99,7 @@ class BaseDataModule(pl.LightningDataModule):
         self._lung_masks = LungMasks(lung_checkpoint, source=preprocessing.mask_source)
         self._batch_size, self._num_workers, self._prepare_workers = batch_size, num_workers, prepare_workers
         self._seed, self._balanced, self._on_failure = seed, balanced_sampling, on_failure
+        self._allow_overlap = allow_subject_overlap
         self._division = Parts(
             split=split,
             val_fraction=val_fraction,
@@ -161,7 +163,7 @@ class BaseDataModule(pl.LightningDataModule):
 
         Raises:
             UsageError: when :meth:`prepare_data` was not called, or the split cannot be made.
-            ManifestError: when one subject is in two parts.
+            ManifestError: when one subject is in two parts and ``allow_subject_overlap`` is not set.
         """
         if self._available is None:
             self._available = self._find()
@@ -170,7 +172,7 @@ class BaseDataModule(pl.LightningDataModule):
             labelled = [record for record in usable if record.label >= 0]
             records = labelled if labelled and self._needs_class() else usable
             self._parts = divide(records, self._division, class_names=self.class_names)
-            check_no_overlap(self._parts)
+            check_no_overlap(self._parts, allow=self._allow_overlap or self.dataset.allow_subject_overlap)
             _log.info("split: %s", {part: len(records) for part, records in self._parts.items()})
 
     def records(self, part: Split) -> list[Record]:

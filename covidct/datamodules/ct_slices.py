@@ -50,6 +50,8 @@ class CTSliceDataModule(BaseDataModule):
         cache_dir: folder of prepared scans; None: ``$COVIDCT_CACHE``, else ``~/.cache/covidct``.
         on_failure: what to do about scans that cannot be used: ``"raise"`` one error that lists them, or ``"skip"``
             them and go on.
+        allow_subject_overlap: go on, with a warning, where the data set's own split has one subject in two parts;
+            scores on it are too good to be true.
 
     Raises:
         UsageError: when an argument is wrong or does not suit the data set.
@@ -80,6 +82,7 @@ class CTSliceDataModule(BaseDataModule):
         train_transform: Augment | None = None,
         cache_dir: str | None = None,
         on_failure: Literal["raise", "skip"] = "raise",
+        allow_subject_overlap: bool = False,
     ) -> None:
         """Check the arguments; nothing is read before ``prepare_data``."""
         super().__init__(
@@ -109,4 +112,5 @@ class CTSliceDataModule(BaseDataModule):
             cache_dir=cache_dir,
             lung_checkpoint=lung_checkpoint,
             on_failure=on_failure,
+            allow_subject_overlap=allow_subject_overlap,
         )

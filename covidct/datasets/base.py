@@ -86,6 +86,7 @@ class BaseDataset(ABC, Dataset[Sample]):
         classes: how the data set's words become labels.
         mask_type: of slices whose lesions are objects to detect: which of them, and how they are classed; samples
             then carry ``instances``, made from ``lesion_mask``. None: there are no such objects.
+        allow_subject_overlap: whether a split of its own may have one subject in two parts, which is an error else.
     """
 
     name: str
@@ -93,6 +94,7 @@ class BaseDataset(ABC, Dataset[Sample]):
     intensity: Intensity
     classes: ClassMap
     mask_type: MaskType | None = None
+    allow_subject_overlap: bool = False
 
     @abstractmethod
     def make_records(self) -> tuple[Record, ...]:

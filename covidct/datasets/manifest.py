@@ -38,8 +38,10 @@ class _Manifest(BaseDataset):
         intensity: Intensity,
         on_fault: OnFault,
         name: str,
+        allow_subject_overlap: bool,
     ) -> None:
         super().__init__()
+        self.allow_subject_overlap = allow_subject_overlap
         self.manifest = Path(manifest)
         self.classes = class_map(classes)
         self.intensity = intensity
@@ -49,7 +51,7 @@ class _Manifest(BaseDataset):
     @cached_property
     def rows(self) -> tuple[Row, ...]:
         """The checked rows of the table, in its order."""
-        return read_table(self.manifest, classes=self.classes)
+        return read_table(self.manifest, classes=self.classes, allow_subject_overlap=self.allow_subject_overlap)
 
     def make_records(self) -> tuple[Record, ...]:
         """One record per row."""
@@ -138,6 +140,7 @@ class ManifestVolumes(_Manifest):
         intensity: Intensity = "hu",
         on_fault: OnFault = "error",
         name: str = "manifest",
+        allow_subject_overlap: bool = False,
     ) -> None:
         """Name the table; it is read at the first use of :attr:`records`.
 
@@ -147,11 +150,20 @@ class ManifestVolumes(_Manifest):
             intensity: what the scans hold, ``"hu"``, or ``"unit"`` for folders of PNG or JPEG slices.
             on_fault: what to do with faulty geometry, see :func:`covidct.io.read_scan`.
             name: name of the cohort, part of the hashes of subjects and scans.
+            allow_subject_overlap: take a table with one subject in two splits, with a warning: scores on it are too
+                good to be true.
 
         Raises:
             UsageError: when the classes are unknown.
         """
-        super().__init__(manifest, classes=classes, intensity=intensity, on_fault=on_fault, name=name)
+        super().__init__(
+            manifest,
+            classes=classes,
+            intensity=intensity,
+            on_fault=on_fault,
+            name=name,
+            allow_subject_overlap=allow_subject_overlap,
+        )
 
     def load(self, source: int) -> Raw:
         """Read scan ``source`` with its masks."""
@@ -176,6 +188,7 @@ class ManifestSlices(_Manifest):
         intensity: Intensity = "unit",
         on_fault: OnFault = "error",
         name: str = "manifest",
+        allow_subject_overlap: bool = False,
     ) -> None:
         """Name the table; it is read at the first use of :attr:`records`.
 
@@ -185,11 +198,20 @@ class ManifestSlices(_Manifest):
             intensity: ``"unit"`` for slice images, ``"hu"`` for volumes in Hounsfield units.
             on_fault: what to do with faulty geometry, see :func:`covidct.io.read_scan`.
             name: name of the cohort, part of the hashes of subjects and scans.
+            allow_subject_overlap: take a table with one subject in two splits, with a warning: scores on it are too
+                good to be true.
 
         Raises:
             UsageError: when the classes are unknown.
         """
-        super().__init__(manifest, classes=classes, intensity=intensity, on_fault=on_fault, name=name)
+        super().__init__(
+            manifest,
+            classes=classes,
+            intensity=intensity,
+            on_fault=on_fault,
+            name=name,
+            allow_subject_overlap=allow_subject_overlap,
+        )
 
     def make_records(self) -> tuple[Record, ...]:
         """One record per slice image, one per slice of a volume.
@@ -244,6 +266,7 @@ class ManifestCXR(_Manifest):
         *,
         classes: str | dict[str, str] = "three",
         name: str = "manifest",
+        allow_subject_overlap: bool = False,
     ) -> None:
         """Name the table; it is read at the first use of :attr:`records`.
 
@@ -251,11 +274,20 @@ class ManifestCXR(_Manifest):
             manifest: the table.
             classes: ``"three"``, ``"covid_vs_rest"``, or a mapping from the table's words to class names.
             name: name of the cohort, part of the hashes of subjects and scans.
+            allow_subject_overlap: take a table with one subject in two splits, with a warning: scores on it are too
+                good to be true.
 
         Raises:
             UsageError: when the classes are unknown.
         """
-        super().__init__(manifest, classes=classes, intensity="unit", on_fault="error", name=name)
+        super().__init__(
+            manifest,
+            classes=classes,
+            intensity="unit",
+            on_fault="error",
+            name=name,
+            allow_subject_overlap=allow_subject_overlap,
+        )
 
     def load(self, source: int) -> Raw:
         """Read X-ray ``source`` with its lung mask."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -11,13 +12,16 @@ from covidct.errors import ManifestError, UsageError
 from covidct.sample import stable_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from covidct.datasets.base import Record, Split
 
-__all__ = ("assign_folds", "assign_splits", "check_no_overlap")
+__all__ = ("assign_folds", "assign_splits", "check_no_overlap", "subjects_in_several_parts")
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 _PARTS: tuple[Split, ...] = ("train", "val", "test")
 _PARTNERS = 1000  # swaps look at this many of the smallest subjects: enough for any choice, and linear in the cohort
@@ -100,26 +104,45 @@ def assign_folds(subjects: Sequence[str], labels: Sequence[int], *, num_folds: i
     return [int(fold) for fold in folds]
 
 
-def check_no_overlap(parts: Mapping[Split, Sequence[Record]]) -> None:
+def subjects_in_several_parts(parts: Mapping[str, Iterable[tuple[str, T]]]) -> dict[str, dict[str, list[T]]]:
+    """Find the subjects that are in more than one part.
+
+    Args:
+        parts: part to (subject, what is of it) of its members.
+
+    Returns:
+        Each such subject to part to what is of it there, in the order given.
+    """
+    seen: dict[str, dict[str, list[T]]] = defaultdict(dict)
+    for part, members in parts.items():
+        for subject, member in members:
+            seen[subject].setdefault(part, []).append(member)
+    return {subject: found for subject, found in seen.items() if len(found) > 1}
+
+
+def check_no_overlap(parts: Mapping[Split, Sequence[Record]], *, allow: bool = False) -> None:
     """Refuse a split in which one subject is in two parts.
 
     Args:
         parts: part name to its records.
+        allow: say it as a warning instead.
 
     Raises:
         ManifestError: counts the subjects and names up to five records of each of the two parts.
     """
-    seen: dict[str, dict[str, str]] = defaultdict(dict)
-    for part, records in parts.items():
-        for record in records:
-            seen[record.subject].setdefault(part, record.id)
-    shared = [ids for ids in seen.values() if len(ids) > 1]
-    if shared:
-        shown = "; ".join(" and ".join(f"{record} ({part})" for part, record in ids.items()) for ids in shared[:5])
+    shared = subjects_in_several_parts({part: [(r.subject, r.id) for r in records] for part, records in parts.items()})
+    if not shared:
+        return
+    shown = "; ".join(
+        " and ".join(f"{ids[0]} ({part})" for part, ids in found.items()) for found in list(shared.values())[:5]
+    )
+    fault = f"{len(shared)} subject(s) are in more than one split, for example {shown}"
+    if not allow:
         raise ManifestError(
-            f"{len(shared)} subject(s) are in more than one split, for example {shown}: put every subject into one "
-            "split only, or scores will be too good to be true."
+            f"{fault}: put every subject into one split only, or scores will be too good to be true (what overlaps on "
+            "purpose needs allow_subject_overlap=True)."
         )
+    _log.warning("%s: scores on this split are too good to be true (allow_subject_overlap=True).", fault)
 
 
 def _hash_order(subjects: Sequence[str], seed: int) -> list[str]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import csv
+import logging
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from covidct.datasets.splits import subjects_in_several_parts
 from covidct.errors import ManifestError, UsageError
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ __all__ = ("COLUMNS", "Row", "read_cells", "read_slice_labels", "read_table")
 COLUMNS = ("path", "label", "subject", "split", "mask", "lesion_mask", "slice_labels", "site")
 """Columns that mean something; the first three are needed, others are ignored."""
 
+_log = logging.getLogger(__name__)
 _NEEDED = COLUMNS[:3]
 _FILES = ("path", "mask", "lesion_mask", "slice_labels")
 _SPLITS = ("train", "val", "test")
@@ -55,12 +58,13 @@ class Row:
     site: str
 
 
-def read_table(path: Path, *, classes: ClassMap) -> tuple[Row, ...]:
+def read_table(path: Path, *, classes: ClassMap, allow_subject_overlap: bool = False) -> tuple[Row, ...]:
     """Read a cohort's table.
 
     Args:
         path: CSV (UTF-8, with a header) or Parquet; paths in it are relative to its folder.
         classes: how the words of the column ``label`` become classes.
+        allow_subject_overlap: take a table that has one subject in two splits, with a warning.
 
     Returns:
         The rows in the table's order.
@@ -82,7 +86,7 @@ def read_table(path: Path, *, classes: ClassMap) -> tuple[Row, ...]:
     rows = tuple(_row(number, cell, path, classes) for number, cell in enumerate(cells, start=1))
     _check_files(rows, cells, path)
     _check_unique(rows, path)
-    _check_splits(rows, path)
+    _check_splits(rows, path, allow=allow_subject_overlap)
     return rows
 
 
@@ -236,7 +240,7 @@ def _check_unique(rows: tuple[Row, ...], path: Path) -> None:
             )
 
 
-def _check_splits(rows: tuple[Row, ...], path: Path) -> None:
+def _check_splits(rows: tuple[Row, ...], path: Path, *, allow: bool) -> None:
     """A split is given for all rows or none, and one subject stays in one part."""
     given = [row for row in rows if row.split]
     if given and len(given) < len(rows):
@@ -245,13 +249,18 @@ def _check_splits(rows: tuple[Row, ...], path: Path) -> None:
             f"The manifest {path.name}, row {number}: the split is empty, {len(given)} other rows have one; fill the "
             "column or leave it out."
         )
-    parts: dict[str, dict[str, int]] = defaultdict(dict)
+    parts: dict[str, list[tuple[str, int]]] = defaultdict(list)
     for row in given:
-        parts[row.subject].setdefault(cast("Literal['train', 'val', 'test']", row.split), row.number)
-    shared = [numbers for numbers in parts.values() if len(numbers) > 1]
-    if shared:
-        shown = " and ".join(f"row {number} ({part})" for part, number in shared[0].items())
+        parts[str(row.split)].append((row.subject, row.number))
+    shared = subjects_in_several_parts(parts)
+    if not shared:
+        return
+    first = min(shared.values(), key=lambda numbers: min(each[0] for each in numbers.values()))
+    shown = " and ".join(f"row {numbers[0]} ({part})" for part, numbers in first.items())
+    fault = f"The manifest {path.name} puts {len(shared)} subject(s) into more than one split, first in {shown}"
+    if not allow:
         raise ManifestError(
-            f"The manifest {path.name} puts {len(shared)} subject(s) into more than one split, first in {shown}: "
-            "put every subject into one split only."
+            f"{fault}: put every subject into one split only (what overlaps on purpose needs "
+            "allow_subject_overlap=True of the data set)."
         )
+    _log.warning("%s: scores on this split are too good to be true (allow_subject_overlap=True).", fault)

@@ -42,7 +42,7 @@ def test_blocks_and_tiles_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     values = hashes(500, seed=1)
     whole = near_duplicates(values, max_distance=20)
     monkeypatch.setattr(module, "_ROWS", 7)
-    monkeypatch.setattr(module, "_COLUMNS", 13)
+    monkeypatch.setattr(module, "_ROOM", 3)
     pairs, distances = near_duplicates(values, max_distance=20)
     assert np.array_equal(pairs, whole[0])
     assert np.array_equal(distances, whole[1])

@@ -184,6 +184,22 @@ def test_overlap_of_a_data_sets_own_split_is_refused(folder: Path) -> None:
         ready(volumes(folder, Leaky(12, scans=2)))
 
 
+def test_overlap_is_taken_with_a_warning_when_it_is_asked_for(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Leaky(FakeVolumes):
+        def make_records(self) -> Any:  # noqa: ANN401
+            parts: tuple[Split, ...] = ("train", "val", "test")
+            return tuple(replace(record, split=parts[i % 3]) for i, record in enumerate(super().make_records()))
+
+    module = ready(volumes(folder, Leaky(12, scans=2), allow_subject_overlap=True))
+    assert all(module.records(part) for part in ("train", "val", "test"))
+    assert "too good to be true" in caplog.text
+    caplog.clear()
+    dataset = Leaky(12, scans=2)
+    dataset.allow_subject_overlap = True
+    ready(volumes(folder, dataset))
+    assert "too good to be true" in caplog.text
+
+
 def test_weights_and_balanced_sampling(folder: Path) -> None:
     module = ready(volumes(folder, FakeRare(30), balanced_sampling=True))
     labels = torch.tensor([record.label for record in module.records("train")])

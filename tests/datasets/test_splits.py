@@ -149,3 +149,11 @@ def test_overlap_names_records_not_subjects() -> None:
     with pytest.raises(ManifestError, match=r"1 subject.*row-1 \(train\) and row-2 \(test\)") as caught:
         check_no_overlap({"train": [one], "test": [two]})
     assert "Doe" not in str(caught.value)
+
+
+def test_overlap_on_purpose_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    one, two = (Record(name, "Mrs Doe", 0, number) for number, name in enumerate(("row-1", "row-2")))
+    check_no_overlap({"train": [one], "test": [two]}, allow=True)
+    assert "row-1 (train) and row-2 (test)" in caplog.text
+    assert "too good to be true" in caplog.text
+    assert "Doe" not in caplog.text

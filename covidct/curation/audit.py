@@ -1,0 +1,147 @@
+"""``audit_listing``: what of a cohort is in two parts at once, or twice with different labels."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from covidct.curation.duplicates import DuplicatePair, find_duplicates
+from covidct.curation.listing import Unreadable
+from covidct.datasets.splits import subjects_in_several_parts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from covidct.curation.listing import Entry, OnFault
+    from covidct.curation.shortcuts import ShortcutProbe
+
+__all__ = ("LeakageAudit", "SubjectFault", "audit_listing")
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectFault:
+    """A subject in several splits, or with several labels.
+
+    Attributes:
+        entries: all of its entries, in the order of the listing. The subject's own key is theirs, and not for output.
+        words: the splits or labels, in the order in which they appear.
+    """
+
+    entries: tuple[Entry, ...]
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LeakageAudit:
+    """What an audit found.
+
+    Attributes:
+        entries: the cohort as it is listed.
+        unreadable: entries whose pixels could not be read; what is said of subjects counts them too.
+        subject_overlap: subjects in more than one split.
+        subject_labels: subjects with more than one label. That may be right: patients fall ill and recover.
+        pairs: pictures that occur twice, identical ones first, then by falling correlation.
+        compared: candidates that were aligned and correlated.
+        probes: how well label and source are told without the lungs; empty where that was not asked.
+    """
+
+    entries: tuple[Entry, ...]
+    unreadable: tuple[Unreadable, ...]
+    subject_overlap: tuple[SubjectFault, ...]
+    subject_labels: tuple[SubjectFault, ...]
+    pairs: tuple[DuplicatePair, ...]
+    compared: int
+    probes: tuple[ShortcutProbe, ...] = ()
+
+    @property
+    def without_subject(self) -> tuple[Entry, ...]:
+        """Entries whose subject is unknown: nothing keeps them out of two splits."""
+        return tuple(entry for entry in self.entries if not entry.subject)
+
+    @property
+    def pairs_across(self) -> tuple[DuplicatePair, ...]:
+        """Pairs of which one is in another split than the other."""
+        return tuple(pair for pair in self.pairs if pair.across_splits)
+
+    @property
+    def pairs_within(self) -> tuple[DuplicatePair, ...]:
+        """The other pairs."""
+        return tuple(pair for pair in self.pairs if not pair.across_splits)
+
+    @property
+    def label_conflicts(self) -> tuple[DuplicatePair, ...]:
+        """Pairs of one picture with two labels."""
+        return tuple(pair for pair in self.pairs if pair.labels_differ)
+
+    @property
+    def leaks(self) -> bool:
+        """Whether a subject or a picture is in two splits."""
+        return bool(self.subject_overlap or self.pairs_across)
+
+
+def audit_listing(
+    entries: Sequence[Entry],
+    *,
+    max_distance: int = 4,
+    min_correlation: float = 0.85,
+    turns: bool = False,
+    window: tuple[float, float] = (-1250.0, 250.0),
+    on_fault: OnFault = "error",
+    probes: Sequence[ShortcutProbe] = (),
+    on_scan: Callable[[str], None] | None = None,
+) -> LeakageAudit:
+    """Look for what makes the scores of a cohort too good to be true.
+
+    Subjects are compared by the cohort's own keys, exactly; pictures by their pixels
+    (:func:`covidct.curation.find_duplicates`), in one pass and with some 10 kilobytes of memory an entry.
+
+    Args:
+        entries: from :func:`covidct.curation.read_listing`.
+        max_distance: bits in which the perceptual hashes of candidates may differ.
+        min_correlation: of the details after alignment, for a candidate to be called a duplicate.
+        turns: look for copies that are mirrored or turned by 90 degrees too.
+        window: (low, high) in HU that becomes [0, 1].
+        on_fault: what to do with faulty geometry, see :func:`covidct.io.read_scan`.
+        probes: from :func:`covidct.curation.shortcut_probes`, to be shown with the rest.
+        on_scan: called after each entry that was read, with its id.
+
+    Returns:
+        What was found.
+
+    Raises:
+        UsageError: for a distance or a correlation out of range.
+    """
+    unreadable: list[Unreadable] = []
+    search = find_duplicates(
+        entries,
+        max_distance=max_distance,
+        min_correlation=min_correlation,
+        turns=turns,
+        window=window,
+        on_fault=on_fault,
+        unreadable=unreadable,
+        on_scan=on_scan,
+    )
+    return LeakageAudit(
+        entries=tuple(entries),
+        unreadable=tuple(unreadable),
+        subject_overlap=_subject_faults(entries, lambda entry: entry.split),
+        subject_labels=_subject_faults(entries, lambda entry: entry.label),
+        pairs=search.pairs,
+        compared=search.compared,
+        probes=tuple(probes),
+    )
+
+
+def _subject_faults(entries: Sequence[Entry], word_of: Callable[[Entry], str]) -> tuple[SubjectFault, ...]:
+    """Subjects with several words, in the order of their first entries; what is unknown differs from nothing."""
+    parts: dict[str, list[tuple[str, Entry]]] = defaultdict(list)
+    for entry in entries:
+        if entry.subject and word_of(entry):
+            parts[word_of(entry)].append((entry.subject, entry))
+    faults = []
+    for by_word in subjects_in_several_parts(parts).values():
+        members = sorted((entry for found in by_word.values() for entry in found), key=lambda entry: entry.number)
+        faults.append(SubjectFault(tuple(members), tuple(dict.fromkeys(word_of(entry) for entry in members))))
+    return tuple(sorted(faults, key=lambda fault: fault.entries[0].number))
