@@ -8,7 +8,6 @@ spacing, :func:`covidct.functional.segment_lungs` finds the lungs in 3-D, withou
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,7 @@ from covidct.functional.set_morphology import closing, opening
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ("is_display", "keep_parts", "lung_mask_2d", "remove_background")
+__all__ = ("is_display", "keep_parts", "lung_mask_2d", "mend", "remove_background")
 
 _THRESHOLD_HU = -600.0  # of Liao et al. (DSB2017), also of the ResNeXt+ system: one constant for both
 _GAS_HU = -980.0  # median of a part at or below: stomach, bowel or a gap at the table; as segment_lungs
@@ -32,6 +31,7 @@ _OPENING, _CLOSING = 2.0, 10.0  # radii of the discs in pixels of a slice of 512
 _PUBLISHED_SIDE = 512
 _LEAST = 0.004  # of the slice, the least area of lungs; ours: a trachea has less
 _SMALL = 0.05  # of the largest part, the least area of another; ours, as segment_lungs
+_HOLE = 0.02  # of the slice, the largest hole that is filled; ours: a mediastinum between lungs that touch has more
 _PAPER = 0.9  # of the brightest value: a row or column of a figure's margin; ours
 _CORNER = 0.03  # of a side: how deep a corner, and the edge of a picture, is; ours
 _ALONG = 0.6  # of a side: outside air, not lungs, touches so much of it; ours
@@ -49,9 +49,10 @@ def lung_mask_2d(
     """Find the lungs of each slice by threshold and morphology.
 
     Air below the threshold, without the air that touches the border; opening by a disc, which takes away specks and
-    thin bridges; closing by a disc, which takes in vessels and nodules at the pleura; holes filled; the ``keep``
-    largest parts. uint8 and floats in [0, 1] are display values: they have Otsu's threshold, slice by slice, and a
-    white margin of a figure counts as outside. All other arrays are HU: there parts that are mere gas are left out too.
+    thin bridges; closing by a disc, which takes in vessels and nodules at the pleura; holes filled up to 2 % of the
+    slice, so that the mediastinum stays out where the closing joins the lungs around it; the ``keep`` largest parts.
+    uint8 and floats in [0, 1] are display values: they have Otsu's threshold, slice by slice, and a white margin of a
+    figure counts as outside. All other arrays are HU: there parts that are mere gas are left out too.
 
     What a slice does not tell: lungs that touch the border of a cropped picture are taken for outside air, a large
     trachea or bowel may be taken for lung, and in a narrow window, which shows fat as dark as lung, Otsu's threshold
@@ -94,7 +95,7 @@ def lung_mask_2d(
                 continue
             air = np.asarray(plane < _threshold(plane, threshold, display), np.uint8)
             air[_outside(air, inner, planes[k].shape)] = 0
-            mask = fill_small_holes(closing(opening(air, discs[0]), discs[1]), math.inf)
+            mask = fill_small_holes(closing(opening(air, discs[0]), discs[1]), _HOLE * planes[k].size)
             if not display:
                 mask = _without_gas(mask, plane)
             drawn[k][inner] = keep_parts(mask, keep, least=_LEAST * planes[k].size)
@@ -150,6 +151,19 @@ def keep_parts(mask: NDArray[np.uint8], keep: int, *, least: float = 0.0) -> NDA
     if areas[order].sum() >= least:
         kept[1 + order] = 1
     return np.asarray(kept[labels], np.uint8)
+
+
+def mend(mask: NDArray[np.uint8], keep: int) -> NDArray[np.uint8]:
+    """The largest parts of a slice's mask, as a network gives it, with their holes filled as in :func:`lung_mask_2d`.
+
+    Args:
+        mask: (H, W) uint8, 0 and 1; may be written to.
+        keep: how many.
+
+    Returns:
+        (H, W) uint8, a new array.
+    """
+    return keep_parts(fill_small_holes(mask, _HOLE * mask.size), keep)
 
 
 def _threshold(plane: NDArray[Any], threshold: float | None, display: bool) -> float:

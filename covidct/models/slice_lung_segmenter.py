@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -13,8 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from covidct.errors import CheckpointError, InputError, UsageError
-from covidct.functional.background import is_display, keep_parts
-from covidct.functional.morphology import fill_small_holes
+from covidct.functional.background import is_display, mend
 from covidct.models.stored_network import stored_network, stored_preprocessing
 from covidct.models.unet2d import UNet2d
 from covidct.transforms import prepare_slices
@@ -141,7 +139,7 @@ class SliceLungSegmenter:
             part = slice(first, first + self.slices)
             logits = self._logits(prepare(stack[part]), stack.shape[1:])
             for one, target in zip(logits > 0, mask[part], strict=True):
-                target[:] = keep_parts(fill_small_holes(one.view(np.uint8), math.inf), self.keep)
+                target[:] = mend(one.view(np.uint8), self.keep)
         return mask.reshape(image.shape)
 
     def _preparation(self, image: NDArray[Any]) -> Any:  # noqa: ANN401

@@ -9,8 +9,7 @@ import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 
 from covidct.errors import BatchError
-from covidct.functional.background import keep_parts
-from covidct.functional.morphology import fill_small_holes
+from covidct.functional.background import mend
 from covidct.losses import DiceBCELoss
 from covidct.metrics import SliceMaskMetrics
 from covidct.tasks.base import BaseTask
@@ -101,8 +100,8 @@ class SliceSegmentationTask(BaseTask):
         mask = (logits > 0).to(torch.uint8)
         if not self.postprocess:
             return mask
-        kept = [keep_parts(fill_small_holes(one[0].cpu().numpy(), float("inf")), 2) for one in mask]
-        return torch.stack([torch.from_numpy(one) for one in kept])[:, None].to(mask.device)
+        kept = [torch.from_numpy(mend(one[0].cpu().numpy(), 2)) for one in mask]
+        return torch.stack(kept)[:, None].to(mask.device)
 
     def _new_metrics(self, stage: str) -> SliceMaskMetrics:
         """Overlap with the masks of the data set."""

@@ -147,6 +147,17 @@ def test_radii_are_those_of_a_slice_of_512() -> None:
         assert wide > 0.6 > 0.3 > narrow
 
 
+def test_the_mediastinum_between_lungs_that_touch_stays_out() -> None:
+    hu, lungs = chest()
+    for row in (0.29, 0.69):  # thin bridges of air in front of it and behind it
+        bridge = ellipse((row, 0.5), (0.012, 0.2))
+        hu[bridge] = -850
+    heart = ellipse((0.5, 0.5), (0.1, 0.05))
+    found = lung_mask_2d(hu)
+    assert found[heart].mean() < 0.01  # what the closing adds beside the trachea
+    assert found[lungs].mean() > 0.98
+
+
 def test_remove_background_fills_with_black_or_air() -> None:
     hu, lungs = chest(128)
     clean = remove_background(hu, lungs)
