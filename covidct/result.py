@@ -155,7 +155,7 @@ class ScanResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON, without the pictures."""
-        bare = replace(self, preview=None, montage=None, lesion_preview=None, region_preview=None)  # asdict copies pixels
+        bare = replace(self, preview=None, montage=None, lesion_preview=None, region_preview=None)  # no pixel is copied
         return {key: value for key, value in asdict(bare).items() if key not in _PICTURES}
 
 
