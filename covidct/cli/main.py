@@ -22,7 +22,10 @@ __all__ = ("EXIT_INTERNAL", "EXIT_INTERRUPTED", "VERBS", "run")
 VERBS: Mapping[str, tuple[str, str]] = {
     "demo": ("demo", "phantoms, lung masks, training, test and report.html: everything once, in minutes, on a CPU"),
     "inspect": ("inspect", "what is in a file, folder or zip: series, geometry, what is odd; decodes no pixels"),
+    "curate": ("curate", "slices that stand where they do not belong; writes a table without them, deletes nothing"),
+    "audit": ("audit", "leakage: subjects and pictures in two splits, contradicting labels, shortcuts"),
     "eda": ("eda", "know a cohort before training on it: counts, mean images, contrast, shortcuts, sizes, times"),
+    "otdd": ("otdd", "distances of data sets by optimal transport: what to pre-train on, do classes stay together"),
     "segment": ("segment", "the lung mask of a CT scan, written on the scan's own grid"),
     "triage": ("triage", "apply a checkpoint to scans: probabilities, slice scores, JSON, CSV and pages"),
     "fit": ("train", "train a task on a data module (YAML configs)"),

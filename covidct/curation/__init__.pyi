@@ -1,3 +1,8 @@
+from .audit import LeakageAudit as LeakageAudit
+from .audit import SubjectFault as SubjectFault
+from .audit import audit_listing as audit_listing
+from .cleaning import CleanedScan as CleanedScan
+from .cleaning import clean_scans as clean_scans
 from .cohort import Excluded as Excluded
 from .cohort import Selection as Selection
 from .cohort import select_series as select_series
@@ -41,6 +46,7 @@ from .statistics import CohortStatistics as CohortStatistics
 from .statistics import cohort_statistics as cohort_statistics
 
 __all__ = (
+    "CleanedScan",
     "CohortStatistics",
     "ContrastSplit",
     "DatasetDistance",
@@ -50,6 +56,7 @@ __all__ = (
     "Excluded",
     "LabelDistances",
     "LabelledSet",
+    "LeakageAudit",
     "PixelMoments",
     "RankedSource",
     "RemovedSlice",
@@ -59,9 +66,12 @@ __all__ = (
     "ShortcutProbe",
     "SliceOrder",
     "SourceRanking",
+    "SubjectFault",
     "Unreadable",
+    "audit_listing",
     "body_mask",
     "check_slice_order",
+    "clean_scans",
     "cohort_set",
     "cohort_statistics",
     "compare_sets",

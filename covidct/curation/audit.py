@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from covidct.curation.duplicates import DuplicatePair, find_duplicates
-from covidct.curation.listing import Unreadable
+from covidct.curation.shortcut_features import features_of
+from covidct.curation.shortcuts import shortcut_probes
 from covidct.datasets.splits import subjects_in_several_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from covidct.curation.listing import Entry, OnFault
+    from covidct.curation.listing import Entry, OnFault, Scan, Unreadable
     from covidct.curation.shortcuts import ShortcutProbe
 
 __all__ = ("LeakageAudit", "SubjectFault", "audit_listing")
@@ -88,7 +89,9 @@ def audit_listing(
     turns: bool = False,
     window: tuple[float, float] = (-1250.0, 250.0),
     on_fault: OnFault = "error",
-    probes: Sequence[ShortcutProbe] = (),
+    probes: bool = False,
+    resamples: int = 1000,
+    seed: int = 0,
     on_scan: Callable[[str], None] | None = None,
 ) -> LeakageAudit:
     """Look for what makes the scores of a cohort too good to be true.
@@ -103,7 +106,9 @@ def audit_listing(
         turns: look for copies that are mirrored or turned by 90 degrees too.
         window: (low, high) in HU that becomes [0, 1].
         on_fault: what to do with faulty geometry, see :func:`covidct.io.read_scan`.
-        probes: from :func:`covidct.curation.shortcut_probes`, to be shown with the rest.
+        probes: tell label and site without the lungs too, see :func:`covidct.curation.shortcut_probes`.
+        resamples: of the bootstrap of the probes.
+        seed: of folds and bootstrap of the probes.
         on_scan: called after each entry that was read, with its id.
 
     Returns:
@@ -113,6 +118,16 @@ def audit_listing(
         UsageError: for a distance or a correlation out of range.
     """
     unreadable: list[Unreadable] = []
+    read: list[Entry] = []
+    features = []
+
+    def look(scan: Scan) -> None:
+        if probes:
+            read.append(scan.entry)
+            features.append(features_of(scan))
+        if on_scan is not None:
+            on_scan(scan.entry.id)
+
     search = find_duplicates(
         entries,
         max_distance=max_distance,
@@ -121,7 +136,7 @@ def audit_listing(
         window=window,
         on_fault=on_fault,
         unreadable=unreadable,
-        on_scan=on_scan,
+        on_scan=look,
     )
     return LeakageAudit(
         entries=tuple(entries),
@@ -130,7 +145,7 @@ def audit_listing(
         subject_labels=_subject_faults(entries, lambda entry: entry.label),
         pairs=search.pairs,
         compared=search.compared,
-        probes=tuple(probes),
+        probes=shortcut_probes(read, features, resamples=resamples, seed=seed) if read else (),
     )
 
 

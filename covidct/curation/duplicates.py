@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from covidct.curation.fingerprints import Fingerprint
-    from covidct.curation.listing import Entry, OnFault, Unreadable
+    from covidct.curation.listing import Entry, OnFault, Scan, Unreadable
 
 __all__ = ("DuplicatePair", "DuplicateSearch", "find_duplicates")
 
@@ -91,7 +91,7 @@ def find_duplicates(
     window: tuple[float, float] = (-1250.0, 250.0),
     on_fault: OnFault = "error",
     unreadable: list[Unreadable] | None = None,
-    on_scan: Callable[[str], None] | None = None,
+    on_scan: Callable[[Scan], None] | None = None,
 ) -> DuplicateSearch:
     """Find entries that show the same picture: copies, compressed, rescaled or cropped by up to 5 % too.
 
@@ -107,7 +107,7 @@ def find_duplicates(
         window: (low, high) in HU that becomes [0, 1].
         on_fault: what to do with faulty geometry, see :func:`covidct.io.read_scan`.
         unreadable: where entries go that cannot be read; None raises.
-        on_scan: called after each entry with its id.
+        on_scan: called with each scan while it is in memory.
 
     Returns:
         The pairs.
@@ -126,7 +126,7 @@ def find_duplicates(
         seen.append(scan.entry)
         prints.append(fingerprint(scan))
         if on_scan is not None:
-            on_scan(scan.entry.id)
+            on_scan(scan)
     identical, singles = _identical(seen, prints)
     ways = tuple(range(len(TURNS))) if turns else (0,)
     candidates = propose_pairs([prints[index] for index in singles], max_distance=max_distance, turns=ways)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from covidct.volume import Volume
 
-__all__ = ("Entry", "Scan", "Unreadable", "iterate_scans", "read_listing", "read_stack")
+__all__ = ("Entry", "Scan", "Unreadable", "iterate_scans", "read_listing", "read_stack", "with_subjects")
 
 _COLUMNS = ("path", "label", "subject", "split", "site")
 _SPLITS = ("train", "val", "test")
@@ -122,13 +122,23 @@ def read_listing(
         InputError: when a folder has no image.
         UsageError: for an unknown column, a pattern that does not compile, or one without a group.
     """
-    pattern = _compile(subject_pattern)
+    _compile(subject_pattern)  # a fault is said before anything is read
     renamed = {column: (columns or {}).get(column, column).lower() for column in _COLUMNS}
     if unknown := set(columns or {}) - set(_COLUMNS):
         raise UsageError(f"The column {min(unknown)!r} is unknown: name columns for {', '.join(_COLUMNS)}.")
     path = Path(source)
     entries = _from_folder(path, scans=scans) if path.is_dir() else _from_table(path, renamed, asked=set(columns or {}))
-    return entries if pattern is None else tuple(_with_subject(entry, pattern) for entry in entries)
+    return with_subjects(entries, subject_pattern)
+
+
+def with_subjects(entries: Sequence[Entry], subject_pattern: str | None) -> tuple[Entry, ...]:
+    """Entries with the subjects that their file names tell, see :func:`read_listing`; None leaves them as they are.
+
+    Raises:
+        UsageError: for a pattern that does not compile, or one without a group.
+    """
+    pattern = _compile(subject_pattern)
+    return tuple(entries) if pattern is None else tuple(_with_subject(entry, pattern) for entry in entries)
 
 
 def iterate_scans(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from covidct.datasets.base import BaseDataset, Raw, Record
+from covidct.datasets.kept_slices import keep_slices
 from covidct.datasets.table import Row, read_slice_labels, read_table
 from covidct.errors import InputError, ManifestError
 from covidct.io import cache_key, read_image, read_mask, read_scan
@@ -61,13 +62,15 @@ class _Manifest(BaseDataset):
         """Digest of the files of a row and of the reading options; names and places of the files do not matter."""
         row = self.rows[source]
         files = (row.path, row.mask, row.lesion_mask, row.slice_labels)
-        config = {
+        config: dict[str, object] = {
             "kind": self.kind,
             "intensity": self.intensity,
             "on_fault": self.on_fault,
             "label": row.label,
             "classes": dict(self.classes.merge),  # slice labels are kept as classes
         }
+        if row.slices is not None and self.kind == "ct_volume":
+            config["slices"] = list(row.slices)
         return cache_key(*("" if file is None else digest(file) for file in files), config=config, version=1)
 
     def _record(self, source: int, row: Row) -> Record:
@@ -126,7 +129,8 @@ class ManifestVolumes(_Manifest):
     The table (CSV or Parquet) has the columns ``path`` (DICOM folder, file or zip, NIfTI, NRRD, MetaImage, folder of
     slice images), ``label`` (empty: unknown, for prediction), ``subject``, and may have ``split`` (train, val, test),
     ``mask`` (lungs: 1 right, 2 left, or 1), ``lesion_mask`` (1 ground-glass opacity, 2 consolidation),
-    ``slice_labels`` and ``site``. Paths are relative to the table's folder. The identity of patients stays in the
+    ``slice_labels``, ``site`` and ``slices`` (those that are used, from 0 at the feet, such as ``0-10 12-63``, as
+    ``covidct curate`` writes them). Paths are relative to the table's folder. The identity of patients stays in the
     table: records are called after row numbers, subjects become hashes.
     """
 
@@ -166,8 +170,13 @@ class ManifestVolumes(_Manifest):
         )
 
     def load(self, source: int) -> Raw:
-        """Read scan ``source`` with its masks."""
-        return self._load_volume(self.rows[source])
+        """Read scan ``source`` with its masks, without the slices that the table leaves out."""
+        row = self.rows[source]
+        raw = self._load_volume(row)
+        try:
+            return raw if row.slices is None else keep_slices(raw, row.slices)
+        except ManifestError as error:
+            raise ManifestError(f"Row {row.number}: {error}") from error
 
 
 class ManifestSlices(_Manifest):
@@ -237,6 +246,12 @@ class ManifestSlices(_Manifest):
                 )
             return [whole]
         count = len(read_slice_labels(row, classes=self.classes))
+        used = range(count) if row.slices is None else row.slices
+        if used and used[-1] >= count:
+            raise ManifestError(
+                f"Row {row.number}: the column slices names slice {used[-1]}, there are {count} slice labels: slices "
+                "count from 0."
+            )
         return [
             Record(
                 id=f"{whole.id}-s{index:04d}",
@@ -247,7 +262,7 @@ class ManifestSlices(_Manifest):
                 split=whole.split,
                 site=whole.site,
             )
-            for index in range(count)
+            for index in used
         ]
 
 

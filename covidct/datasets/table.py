@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from covidct.datasets.kept_slices import parse_slices
 from covidct.datasets.splits import subjects_in_several_parts
 from covidct.errors import ManifestError, UsageError
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ("COLUMNS", "Row", "read_cells", "read_slice_labels", "read_table")
 
-COLUMNS = ("path", "label", "subject", "split", "mask", "lesion_mask", "slice_labels", "site")
+COLUMNS = ("path", "label", "subject", "split", "mask", "lesion_mask", "slice_labels", "site", "slices")
 """Columns that mean something; the first three are needed, others are ignored."""
 
 _log = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class Row:
         lesion_mask: lesion mask file or None.
         slice_labels: file with one class per slice or None.
         site: hospital or scanner, empty where unknown.
+        slices: slices of the scan that are used, ascending from 0, feet to head; None: all.
     """
 
     number: int
@@ -56,6 +58,7 @@ class Row:
     lesion_mask: Path | None
     slice_labels: Path | None
     site: str
+    slices: tuple[int, ...] | None = None
 
 
 def read_table(path: Path, *, classes: ClassMap, allow_subject_overlap: bool = False) -> tuple[Row, ...]:
@@ -190,6 +193,10 @@ def _row(number: int, cell: dict[str, str], path: Path, classes: ClassMap) -> Ro
         label = classes.label(cell["label"]) if cell["label"] else -1
     except UsageError as error:
         raise ManifestError(f"{place}: {error}") from error
+    try:
+        slices = parse_slices(cell["slices"]) or None
+    except ManifestError as error:
+        raise ManifestError(f"{place}: {error}") from error
     files = {column: path.parent / cell[column] if cell[column] else None for column in _FILES}
     return Row(
         number=number,
@@ -201,6 +208,7 @@ def _row(number: int, cell: dict[str, str], path: Path, classes: ClassMap) -> Ro
         lesion_mask=files["lesion_mask"],
         slice_labels=files["slice_labels"],
         site=cell["site"],
+        slices=slices,
     )
 
 

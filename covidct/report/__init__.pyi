@@ -3,7 +3,13 @@ from .ablation import AblationSection as AblationSection
 from .ablation import write_ablation_csv as write_ablation_csv
 from .ablation import write_ablation_json as write_ablation_json
 from .ablation import write_ablation_page as write_ablation_page
+from .audit import write_audit_csvs as write_audit_csvs
+from .audit import write_audit_json as write_audit_json
+from .audit import write_audit_page as write_audit_page
 from .cohort import write_cohort_page as write_cohort_page
+from .curation import write_curation_csv as write_curation_csv
+from .curation import write_curation_json as write_curation_json
+from .curation import write_curation_page as write_curation_page
 from .curation_panels import contrast_pair_panel as contrast_pair_panel
 from .curation_panels import equalisation_panel as equalisation_panel
 from .curation_panels import morphology_panel as morphology_panel
@@ -14,6 +20,12 @@ from .eda import write_eda_page as write_eda_page
 from .eda_panels import EdaPanel as EdaPanel
 from .eda_panels import example_panels as example_panels
 from .evaluation import write_evaluation_page as write_evaluation_page
+from .heat_map import label_distance_heat_map as label_distance_heat_map
+from .otdd import ComparedSet as ComparedSet
+from .otdd import OtddReport as OtddReport
+from .otdd import write_otdd_csvs as write_otdd_csvs
+from .otdd import write_otdd_json as write_otdd_json
+from .otdd import write_otdd_page as write_otdd_page
 from .scan import write_scan_page as write_scan_page
 from .segmentation import write_segmentation_csv as write_segmentation_csv
 from .segmentation import write_segmentation_json as write_segmentation_json
@@ -31,23 +43,35 @@ from .tables import write_slices_csv as write_slices_csv
 __all__ = (
     "Ablation",
     "AblationSection",
+    "ComparedSet",
     "EdaPanel",
+    "OtddReport",
     "Study",
     "StudySection",
     "contrast_pair_panel",
     "equalisation_panel",
     "example_panels",
+    "label_distance_heat_map",
     "morphology_panel",
     "write_ablation_csv",
     "write_ablation_json",
     "write_ablation_page",
+    "write_audit_csvs",
+    "write_audit_json",
+    "write_audit_page",
     "write_cohort_csv",
     "write_cohort_page",
+    "write_curation_csv",
+    "write_curation_json",
+    "write_curation_page",
     "write_eda_csvs",
     "write_eda_json",
     "write_eda_page",
     "write_evaluation_page",
     "write_metrics_json",
+    "write_otdd_csvs",
+    "write_otdd_json",
+    "write_otdd_page",
     "write_panel",
     "write_predictions_csv",
     "write_scan_json",

@@ -1,0 +1,154 @@
+"""``covidct audit``: what leaks between the parts of a cohort, before a score is believed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from covidct.cli.command import run_function
+from covidct.cli.console import error, make_table, note, progress, research_use, results
+from covidct.cli.inspect import exit_code
+from covidct.cli.thinned import STEPS, thinned
+from covidct.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from covidct.curation import LeakageAudit
+
+__all__ = ("audit", "run")
+
+_SHOWN = 15  # pairs on the terminal
+
+
+def run(verb: str, argv: Sequence[str]) -> int:
+    """Entry of the command."""
+    return run_function(audit, argv, verb=verb)
+
+
+def audit(
+    source: Path,
+    *,
+    out: Path,
+    path_column: str | None = None,
+    label_column: str | None = None,
+    subject_column: str | None = None,
+    split_column: str | None = None,
+    site_column: str | None = None,
+    subject_pattern: str | None = None,
+    scans: bool = False,
+    max_distance: int = 4,
+    min_correlation: float = 0.85,
+    rotations: bool = False,
+    window: tuple[float, float] = (-1250.0, 250.0),
+    probes: bool = True,
+    on_fault: Literal["error", "repair", "warn"] = "error",
+    shown: int = 60,
+    resamples: int = 1000,
+    seed: int = 0,
+    fail_on_leak: bool = False,
+) -> int:
+    """Find subjects and pictures in two splits, labels that contradict each other, and shortcuts; writes a page.
+
+    Writes audit.html, audit.json, pairs.csv and subjects.csv. No file name and no patient is written: entries are
+    called by their row.
+
+    Args:
+        source: table with a column path, or a folder whose sub-folders are classes.
+        out: folder of the results.
+        path_column: column of the paths; path.
+        label_column: column of the classes; label.
+        subject_column: column of the patients; subject.
+        split_column: column of train, val and test; split.
+        site_column: column of the hospital or source; site.
+        subject_pattern: regular expression whose first group is the patient, searched in file names.
+        scans: in a folder, take each folder with images as one scan.
+        max_distance: bits in which hashes of candidates may differ.
+        min_correlation: of the details after alignment, for a candidate to be called a duplicate.
+        rotations: look for copies that are mirrored or turned by 90 degrees too.
+        window: low and high in HU that become black and white.
+        probes: tell label and site without the lungs; --no-probes leaves this out.
+        on_fault: what to do with faulty geometry.
+        shown: pairs of each kind that the page shows.
+        resamples: of the bootstrap of the probes.
+        seed: of folds and bootstrap of the probes.
+        fail_on_leak: end with exit code 1 when a subject or a picture is in two splits.
+
+    Returns:
+        0, 1 when some entries cannot be read, or there is a leak and --fail-on-leak; 3 when none can be read.
+    """
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file: name a folder with --out.")
+    from covidct.curation import audit_listing, read_listing
+    from covidct.report import write_audit_csvs, write_audit_json, write_audit_page
+
+    named = {
+        "path": path_column,
+        "label": label_column,
+        "subject": subject_column,
+        "split": split_column,
+        "site": site_column,
+    }
+    columns = {column: name for column, name in named.items() if name is not None}
+    entries = read_listing(source, columns=columns, subject_pattern=subject_pattern, scans=scans)
+    with progress(min(len(entries), STEPS), "reading, part") as step:
+        found = audit_listing(
+            entries,
+            max_distance=max_distance,
+            min_correlation=min_correlation,
+            turns=rotations,
+            window=window,
+            on_fault=on_fault,
+            probes=probes,
+            resamples=resamples,
+            seed=seed,
+            on_scan=thinned(step, len(entries)),
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    record: dict[str, object] = {"max_distance": max_distance, "min_correlation": min_correlation}
+    record |= {"rotations": rotations, "window": list(window), "on_fault": on_fault}
+    record |= {"candidates_compared": found.compared}
+    record |= {"resamples": resamples, "seed": seed} if probes else {}
+    page, data = out / "audit.html", out / "audit.json"
+    write_audit_page(found, page, window=window, shown=shown, run=record)
+    write_audit_json(found, data, run=record)
+    paths = [page, data, *write_audit_csvs(found, out)]
+    _summary(found)
+    results().print(", ".join(map(str, paths)), markup=False, soft_wrap=True)
+    research_use()
+    if found.unreadable:
+        error(f"{len(found.unreadable)} of {len(entries)} entries could not be read; {page.name} says why.")
+    code = exit_code(failed=len(found.unreadable), total=len(entries))
+    if found.leaks and fail_on_leak:
+        error("the split leaks (--fail-on-leak).")
+        return max(code, 1)
+    return code
+
+
+def _summary(found: LeakageAudit) -> None:
+    """Numbers and the first pairs on the terminal."""
+    table = make_table("Audit", "what", "found")
+    numbers = {
+        "entries": len(found.entries),
+        "subjects in more than one split": len(found.subject_overlap),
+        "pairs of one picture in two splits": len(found.pairs_across),
+        "pairs of one picture with two labels": len(found.label_conflicts),
+        "subjects with more than one label": len(found.subject_labels),
+        "pairs with identical pixels": sum(pair.kind == "identical" for pair in found.pairs),
+        "pairs of near duplicates": sum(pair.kind == "near" for pair in found.pairs),
+        "entries of unknown subject": len(found.without_subject),
+    }
+    for what, number in numbers.items():
+        table.add_row(what, str(number))
+    results().print(table)
+    grave = [pair for pair in found.pairs if pair.across_splits or pair.labels_differ]
+    if grave:
+        pairs = make_table("Pairs in two splits or with two labels", "first", "second", "splits", "labels", "details")
+        for pair in grave[:_SHOWN]:
+            one, other = pair.first, pair.second
+            cells = (f"{one.split or '?'}, {other.split or '?'}", f"{one.label or '?'}, {other.label or '?'}")
+            pairs.add_row(one.id, other.id, *cells, f"{pair.details:.3f}")
+        results().print(pairs)
+    for probe in found.probes:
+        if probe.warning:
+            note(f"covidct: warning: {probe.warning}")

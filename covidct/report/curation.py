@@ -1,0 +1,152 @@
+"""``write_curation_page`` and its JSON and CSV: slices out of place, between their neighbours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import cv2
+
+from covidct import RESEARCH_USE
+from covidct.report.eda import public_reason
+from covidct.report.pages import write_page
+from covidct.report.pictures import data_uri
+from covidct.report.tables import write_csv, write_json
+from covidct.report.words import facts
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from covidct.curation import CleanedScan, Unreadable
+
+__all__ = ("write_curation_csv", "write_curation_json", "write_curation_page")
+
+_SIDE = 224
+_SHOWN_ROWS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class _Removed:
+    """A removed slice on the page: data URIs of the slice before, itself and the slice after."""
+
+    scan: str
+    index: int
+    before: int
+    after: int
+    images: Sequence[tuple[str, str, int, int]]
+
+
+def write_curation_page(
+    scans: Sequence[CleanedScan],
+    path: str | os.PathLike[str],
+    *,
+    unreadable: Sequence[Unreadable] = (),
+    title: str = "Slice order",
+    shown: int = 100,
+    run: Mapping[str, Any] | None = None,
+) -> None:
+    """Write one HTML page: each removed slice between its neighbours, then a table of the scans.
+
+    Args:
+        scans: from :func:`covidct.curation.clean_scans`.
+        path: the HTML file to write.
+        unreadable: entries that could not be read.
+        title: headline.
+        shown: removed slices that are shown with pictures.
+        run: what was run.
+    """
+    removed = [_removed(scan, place) for scan in scans for place in range(len(scan.order.removed))][:shown]
+    touched = [scan for scan in scans if scan.order.removed]
+    write_page(
+        "curation.html",
+        path,
+        title=title,
+        scans=[(scan.id, *_numbers(scan)) for scan in touched[:_SHOWN_ROWS]],
+        counts={
+            "scans": len(scans),
+            "slices": sum(len(scan.order.kept) + len(scan.order.removed) for scan in scans),
+            "touched": len(touched),
+            "removed": sum(len(scan.order.removed) for scan in scans),
+        },
+        removed=removed,
+        threshold=scans[0].order.threshold if scans else 0,
+        failed=[(item.entry.id, public_reason(item)) for item in unreadable[:_SHOWN_ROWS]],
+        failures=len(unreadable),
+        facts=facts(run or {}),
+    )
+
+
+def write_curation_json(
+    scans: Sequence[CleanedScan],
+    path: str | os.PathLike[str],
+    *,
+    unreadable: Sequence[Unreadable] = (),
+    run: Mapping[str, Any] | None = None,
+) -> None:
+    """Write the slices removed, and the distances of all, by scan.
+
+    Args:
+        scans: from :func:`covidct.curation.clean_scans`.
+        path: the file to write.
+        unreadable: entries that could not be read.
+        run: what was run.
+    """
+    record = {
+        "kind": "covidct.slice_order",
+        "version": 1,
+        "research_use": RESEARCH_USE,
+        "scans": [{"id": scan.id, **scan.order.to_dict()} for scan in scans],
+        "unreadable": [{"id": item.entry.id, "reason": public_reason(item)} for item in unreadable],
+        "run": run or {},
+    }
+    write_json(record, path)
+
+
+def write_curation_csv(scans: Sequence[CleanedScan], path: str | os.PathLike[str]) -> None:
+    """Write one row per removed slice: id, slice, distance_before, distance_after, hash, threshold, research_use.
+
+    Args:
+        scans: from :func:`covidct.curation.clean_scans`.
+        path: the file to write.
+    """
+    rows = [
+        {
+            "id": scan.id,
+            "slice": one.index,
+            "distance_before": one.before,
+            "distance_after": one.after,
+            "hash": scan.order.kind,
+            "threshold": scan.order.threshold,
+            "research_use": RESEARCH_USE,
+        }
+        for scan in scans
+        for one in scan.order.removed
+    ]
+    columns = ["id", "slice", "distance_before", "distance_after", "hash", "threshold", "research_use"]
+    write_csv(rows, path, columns=columns)
+
+
+def _numbers(scan: CleanedScan) -> tuple[int, int, str]:
+    """Slices, how many are removed, and which."""
+    gone = [one.index for one in scan.order.removed]
+    return len(scan.order.kept) + len(gone), len(gone), ", ".join(map(str, gone))
+
+
+def _removed(scan: CleanedScan, place: int) -> _Removed:
+    one, near = scan.order.removed[place], scan.pictures[place]
+    titles = (f"slice {one.index - 1}", f"slice {one.index}, removed", f"slice {one.index + 1}")
+    planes = (near.before, near.slice, near.after)
+    images = [(title, *_encoded(plane)) for title, plane in zip(titles, planes, strict=True)]
+    return _Removed(scan.id, one.index, one.before, one.after, images)
+
+
+def _encoded(plane: NDArray[np.uint8]) -> tuple[str, int, int]:
+    """Data URI, width and height, at most 224 pixels."""
+    scale = min(1.0, _SIDE / max(plane.shape))
+    width, height = (max(1, round(scale * side)) for side in plane.shape[::-1])
+    small: Any = cv2.resize(plane, (width, height), interpolation=cv2.INTER_AREA) if scale < 1 else plane
+    return data_uri(small, ".jpg"), width, height
