@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Literal
 from covidct.cli.command import run_function
 from covidct.cli.console import error, make_table, note, progress, research_use, results
 from covidct.cli.inspect import exit_code
+from covidct.cli.thinned import STEPS, thinned
 from covidct.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from covidct.curation import CohortStatistics
 
 __all__ = ("explore", "run")
-
-_STEPS = 50  # of the progress bar: where stderr is a file, each is a line
 
 
 def run(verb: str, argv: Sequence[str]) -> int:
@@ -86,7 +85,7 @@ def explore(
     }
     columns = {column: name for column, name in named.items() if name is not None}
     entries = read_listing(source, columns=columns, subject_pattern=subject_pattern, scans=scans)
-    with progress(min(len(entries), _STEPS), "reading, part") as step:
+    with progress(min(len(entries), STEPS), "reading, part") as step:
         found = cohort_statistics(
             entries,
             window=window,
@@ -97,7 +96,7 @@ def explore(
             on_fault=on_fault,
             resamples=resamples,
             seed=seed,
-            on_scan=_thinned(step, len(entries)),
+            on_scan=thinned(step, len(entries)),
         )
     out.mkdir(parents=True, exist_ok=True)
     record = {"window": list(window), "size": size, "measure": measure, "on_fault": on_fault}
@@ -112,20 +111,6 @@ def explore(
     if found.unreadable:
         error(f"{len(found.unreadable)} of {len(entries)} entries could not be read; {page.name} says why.")
     return exit_code(failed=len(found.unreadable), total=len(entries))
-
-
-def _thinned(step: Callable[[str], None], total: int) -> Callable[[str], None]:
-    """A function to call for each of ``total`` scans; it calls ``step`` at most fifty times, the last at the end."""
-    done = 0
-
-    def on_scan(name: str) -> None:
-        nonlocal done
-        done += 1
-        steps = min(total, _STEPS)
-        if done * steps // total > (done - 1) * steps // total:
-            step(f"up to {name}")
-
-    return on_scan
 
 
 def _summary(found: CohortStatistics) -> None:

@@ -84,7 +84,7 @@ def test_folders_of_slices(cohort: Path, capsys: pytest.CaptureFixture[str]) -> 
 def write_volume(path: Path, slices: np.ndarray) -> Path:
     """The grey levels as HU from -1250 to 250."""
     image = SimpleITK.GetImageFromArray(np.rint(slices.astype(np.float32) / 255 * 1500 - 1250).astype(np.int16))
-    image.SetSpacing((0.7, 0.7, 2.0))
+    image.SetSpacing((0.7, 0.7, 2.0))  # type: ignore[no-untyped-call]
     SimpleITK.WriteImage(image, str(path))
     return path
 

@@ -14,7 +14,7 @@ from covidct.phantom import simulate_ct
 def chest(seed: int, size: int = 160) -> np.ndarray:
     """The middle slice of a phantom patient, (size, size) uint8."""
     volume = simulate_ct(seed, shape=(12, size, size)).volume
-    return np.rint(255 * window_hu(volume.array[6], -1250, 250)).astype(np.uint8)
+    return np.asarray(np.rint(255 * window_hu(volume.array[6], -1250, 250)), np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +49,8 @@ def test_scale_and_shift_are_those_of_the_crop(patients: list[np.ndarray]) -> No
 def test_rescaled_compressed_and_brighter_copies(patients: list[np.ndarray], factor: float) -> None:
     for picture in patients:
         copy = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-        copy = cv2.imdecode(cv2.imencode(".jpg", copy // 2 + 60, [cv2.IMWRITE_JPEG_QUALITY, 60])[1], 0)
-        found = align(picture, np.asarray(copy))
+        again = cv2.imdecode(cv2.imencode(".jpg", copy // 2 + 60, [cv2.IMWRITE_JPEG_QUALITY, 60])[1], 0)
+        found = align(picture, np.asarray(again))
         assert found is not None
         assert min(found.details, found.overall) > 0.9
 
