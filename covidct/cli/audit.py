@@ -38,7 +38,7 @@ def audit(
     subject_pattern: str | None = None,
     scans: bool = False,
     max_distance: int = 4,
-    min_correlation: float = 0.85,
+    min_correlation: float = 0.9,
     rotations: bool = False,
     window: tuple[float, float] = (-1250.0, 250.0),
     probes: bool = True,

@@ -85,7 +85,7 @@ def audit_listing(
     entries: Sequence[Entry],
     *,
     max_distance: int = 4,
-    min_correlation: float = 0.85,
+    min_correlation: float = 0.9,
     turns: bool = False,
     window: tuple[float, float] = (-1250.0, 250.0),
     on_fault: OnFault = "error",

@@ -61,12 +61,14 @@ def plant(entries: list[Entry], pictures: list[np.ndarray], folder: Path) -> dic
     return truth
 
 
-def found_rates(entries: list[Entry], truth: dict[int, tuple[int, str]]) -> tuple[dict[str, float], float]:
+def found_rates(
+    entries: list[Entry], truth: dict[int, tuple[int, str]], *, min_correlation: float = 0.9
+) -> tuple[dict[str, float], float]:
     """Share of the copies of each kind that are tied to their original, and share of entries with a false partner.
 
     A copy is tied to its original directly or through other copies. A partner is false when it is of another subject.
     """
-    pairs = find_duplicates(entries).pairs
+    pairs = find_duplicates(entries, min_correlation=min_correlation).pairs
     group = {entry.number: entry.number for entry in entries}
 
     def root(number: int) -> int:

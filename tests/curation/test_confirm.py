@@ -59,7 +59,7 @@ def test_other_patients_do_not_fit(patients: list[np.ndarray]) -> None:
     for i, one in enumerate(patients):
         for other in patients[i + 1 :]:
             found = align(one, other)
-            assert found is None or found.details < 0.7
+            assert found is None or found.details < 0.97  # of copies: above 0.99
 
 
 def test_what_is_turned_flat_or_noise_does_not_fit(patients: list[np.ndarray]) -> None:

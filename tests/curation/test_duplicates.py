@@ -1,0 +1,169 @@
+"""Planted duplicates are found, patients are not taken for one another; what is kept of an image is small."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import SimpleITK
+
+from covidct.curation import Entry, Unreadable, find_duplicates, read_listing
+from covidct.curation.fingerprints import TURNS, fingerprint, turned
+from covidct.errors import InputError, UsageError
+from covidct.functional import window_hu
+from covidct.phantom import simulate_ct
+from tests.curation.planted import KINDS, found_rates, plant, rescaled
+
+PHANTOMS = 0.97  # correlation of copies: phantoms have fewer details than patients, so others are more alike
+TARGETS = {"exact": 1.0, **dict.fromkeys(KINDS[1:], 0.95)}
+
+
+def chest(seed: int, size: int = 128, level: int = 6) -> np.ndarray:
+    """A slice of a phantom patient; those of one level are more alike than those of patients are."""
+    volume = simulate_ct(seed, shape=(12, size, size)).volume
+    return np.asarray(np.rint(255 * window_hu(volume.array[level], -1250, 250)), np.uint8)
+
+
+def listed(pictures: list[np.ndarray], folder: Path) -> list[Entry]:
+    """Each written and listed as a patient of its own in the training part."""
+    entries = []
+    for number, picture in enumerate(pictures, start=1):
+        assert cv2.imwrite(str(folder / f"{number}.png"), picture)
+        entries.append(Entry(number, folder / f"{number}.png", "covid", f"p{number}", "train"))
+    return entries
+
+
+def test_planted_copies_of_phantoms(tmp_path: Path) -> None:
+    pictures = [chest(seed, level=2 + seed) for seed in range(8)]
+    entries = listed(pictures, tmp_path)
+    truth = plant(entries, pictures, tmp_path)
+    rates, false = found_rates(entries, truth, min_correlation=PHANTOMS)
+    assert all(rates[kind] >= least for kind, least in TARGETS.items()), rates
+    assert false <= 0.01
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("cohort", ["covid_ct", "cxr_darkcovid"])
+def test_planted_copies_of_real_images(real_data: Path, tmp_path: Path, cohort: str) -> None:
+    if cohort == "covid_ct":
+        entries = list(read_listing(real_data / cohort / "index.csv", columns={"label": "class"}))[::24]
+        papers = [re.match(r"\d{4}\.\d\d\.\d\d\.\d+", entry.path.name) for entry in entries]
+        subjects = [paper.group() if paper else "" for paper in papers]
+    else:
+        columns = {"label": "class", "subject": "group"}
+        entries = list(read_listing(real_data / cohort / "split.csv", columns=columns))[::36]
+        subjects = [entry.subject for entry in entries]
+    entries = [Entry(n, e.path, e.label, s, "train") for n, (e, s) in enumerate(zip(entries, subjects, strict=True), 1)]
+    pictures = [np.asarray(cv2.imread(str(entry.path), cv2.IMREAD_GRAYSCALE)) for entry in entries]
+    rates, false = found_rates(entries, plant(entries, pictures, tmp_path))
+    assert all(rates[kind] >= least for kind, least in TARGETS.items()), rates
+    assert false <= 0.01
+
+
+@pytest.mark.real
+def test_copies_of_the_slice_that_has_a_twin_in_the_official_test_split(real_data: Path, tmp_path: Path) -> None:
+    rows = list(csv.DictReader((real_data / "covid_ct" / "index.csv").open(newline="")))
+    known = next(row for row in rows if row["path"].endswith("CT_NonCOVID/71_0.png"))
+    others = [row for row in rows if row is not known][::20]
+    entries = [
+        Entry(n, real_data / "covid_ct" / row["path"], row["class"], "", "train")
+        for n, row in enumerate([known, *others], start=1)
+    ]
+    picture = np.asarray(cv2.imread(str(entries[0].path), cv2.IMREAD_GRAYSCALE))
+    truth = plant(entries[:1], [picture], tmp_path)  # numbers 2 to 6
+    copies = [Entry(100 + number, tmp_path / f"{number}.png", "COVID", "", "test") for number in truth]
+    pairs = find_duplicates([*entries, *copies]).pairs
+    partners = {pair.second.number: pair for pair in pairs if pair.first.number == 1}
+    assert set(partners) == {100 + number for number in truth}
+    assert all(pair.across_splits and pair.labels_differ for pair in partners.values())
+
+
+def test_identical_pixels_in_other_files(tmp_path: Path) -> None:
+    picture = chest(0)
+    for name in ("a.png", "b.tiff", "c.bmp"):
+        assert cv2.imwrite(str(tmp_path / name), picture)
+    assert cv2.imwrite(str(tmp_path / "d.png"), picture.astype(np.uint16) * 257)  # the same greys in 16 bits
+    almost = picture.copy()
+    almost[5, 5] ^= 1
+    assert cv2.imwrite(str(tmp_path / "e.png"), almost)
+    found = find_duplicates(read_listing(tmp_path)).pairs
+    assert [(p.first.number, p.second.number, p.kind) for p in found] == [
+        (1, 2, "identical"),
+        (1, 3, "identical"),
+        (1, 4, "identical"),
+        (1, 5, "near"),
+    ]
+    assert found[3].details == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("turn", range(8))
+def test_turned_and_mirrored_copies_when_asked(tmp_path: Path, turn: int) -> None:
+    pictures = [chest(0), rescaled(turned(chest(0), turn), np.random.default_rng(turn)), chest(3, level=9)]
+    entries = listed(pictures, tmp_path)
+    found = find_duplicates(entries, turns=True, min_correlation=PHANTOMS).pairs
+    assert [(pair.first.number, pair.second.number) for pair in found] == [(1, 2)]
+    inverse = turn if turn >= 4 else -turn % 4  # how the second must be laid to fit the first
+    assert found[0].turn == TURNS[inverse]
+    if turn:
+        assert find_duplicates(entries, min_correlation=PHANTOMS).pairs == ()
+
+
+def test_ways_of_lying_are_the_eight_of_the_square() -> None:
+    picture = np.arange(6).reshape(2, 3)
+    ways = [turned(picture, turn).tolist() for turn in range(8)]
+    assert len({str(way) for way in ways}) == 8
+    assert ways[4] == [[2, 1, 0], [5, 4, 3]]
+    assert turned(turned(picture, 1), 3).tolist() == picture.tolist()
+
+
+def test_scans_of_one_patient_resampled_and_of_others(tmp_path: Path) -> None:
+    entries: list[Entry] = []
+    for seed in range(3):
+        hu = simulate_ct(seed, shape=(24, 96, 96)).volume.array
+        path = tmp_path / f"{seed}.nii.gz"
+        SimpleITK.WriteImage(SimpleITK.GetImageFromArray(hu), str(path))
+        entries.append(Entry(len(entries) + 1, path, "covid", f"p{seed}", "train"))
+    hu = simulate_ct(1, shape=(24, 96, 96)).volume.array
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for index, plane in enumerate(window_hu(hu, -1250, 250)[1:-1, 2:-2]):
+        copy = cv2.resize(np.rint(255 * plane).astype(np.uint8), (140, 140), interpolation=cv2.INTER_AREA)
+        assert cv2.imwrite(str(folder / f"{index}.jpg"), copy)
+    entries.append(Entry(4, folder, "covid", "p1", "test"))
+    found = find_duplicates(entries, min_correlation=PHANTOMS).pairs
+    assert [(pair.first.number, pair.second.number) for pair in found] == [(2, 4)]
+
+
+def test_flat_pictures_are_equal_or_nothing(tmp_path: Path) -> None:
+    flat = [np.full((40, 40), value, np.uint8) for value in (0, 0, 9)]
+    found = find_duplicates(listed([*flat, chest(0)], tmp_path)).pairs
+    assert [(pair.first.number, pair.second.number, pair.kind) for pair in found] == [(1, 2, "identical")]
+
+
+def test_what_is_kept_of_an_image_is_small(tmp_path: Path) -> None:
+    from covidct.curation import read_stack
+
+    (entry,) = listed([chest(0, 256)], tmp_path)
+    one = fingerprint(read_stack(entry))
+    assert one.thumb.nbytes + len(one.digest) + 8 < 5000
+
+
+def test_unreadable_entries_and_bad_options(tmp_path: Path) -> None:
+    entries = listed([chest(0)], tmp_path)
+    (tmp_path / "x.png").write_bytes(b"no picture")
+    entries.append(Entry(2, tmp_path / "x.png"))
+    unreadable: list[Unreadable] = []
+    seen: list[str] = []
+    assert find_duplicates(entries, unreadable=unreadable, on_scan=lambda scan: seen.append(scan.entry.id)).pairs == ()
+    assert [item.entry.number for item in unreadable] == [2]
+    assert seen == ["row-00001"]
+    with pytest.raises(InputError):
+        find_duplicates(entries)
+    with pytest.raises(UsageError, match="min_correlation=0"):
+        find_duplicates(entries, min_correlation=0)
+    with pytest.raises(UsageError, match="max_distance=65"):
+        find_duplicates(entries, max_distance=65)
