@@ -139,7 +139,7 @@ def write_audit_csvs(found: LeakageAudit, folder: str | os.PathLike[str]) -> tup
     """
     sides = ("id", "split", "label")
     columns = [
-        *(f"{name}_{side}" for side in ("first", "second") for name in sides),
+        *(f"{side}_{name}" for side in ("first", "second") for name in sides),
         *("kind", "details", "overall", "hash_distance", "lies", "across_splits", "labels_differ", "same_subject"),
     ]
     pairs = Path(folder) / "pairs.csv"
@@ -218,4 +218,4 @@ def _pair_record(pair: DuplicatePair) -> dict[str, Any]:
 def _pair_row(pair: DuplicatePair) -> dict[str, Any]:
     """A row of the CSV."""
     sides = {"first": _entry(pair.first), "second": _entry(pair.second)}
-    return {f"{name}_{side}": value for side, cells in sides.items() for name, value in cells.items()} | _measures(pair)
+    return {f"{side}_{name}": value for side, cells in sides.items() for name, value in cells.items()} | _measures(pair)
