@@ -40,6 +40,7 @@ def main() -> int:
         bits = rng.choice(64, args.distance, replace=False)
         hashes[other] = hashes[one] ^ np.bitwise_or.reduce(np.uint64(1) << bits.astype(np.uint64))
 
+    near_duplicates(hashes[:2])  # compiles
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     start = time.perf_counter()
     pairs, _ = near_duplicates(hashes, max_distance=args.distance)
