@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+    from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]  # a dependency of scikit-learn
     from torch import Tensor
 
 __all__ = ("ClassGaussian", "LabelDistance", "LabelDistances")
@@ -46,16 +48,20 @@ class ClassGaussian:
     @classmethod
     def fit(cls, samples: Tensor) -> ClassGaussian:
         """Fit to samples (n, d); a single one has covariance 0."""
-        values = samples.double()  # float32 products may silently run in TF32 or bfloat16
-        mean = values.mean(0)
-        factor = (values - mean).div_(max(len(values) - 1, 1) ** 0.5)
+        factor = samples.to(torch.float64, copy=True)  # float32 products may silently run in TF32 or bfloat16
+        mean = factor.mean(0)
+        factor.sub_(mean).div_(max(len(factor) - 1, 1) ** 0.5)
         if len(factor) > factor.shape[1]:  # R of QR has the same R^T R, and the products shrink to d x d
             factor = torch.linalg.qr(factor, mode="r").R
         return cls(mean, factor)
 
     def squared_distance(self, other: ClassGaussian) -> float:
         """Squared 2-Wasserstein distance of the two Gaussians, at least 0."""
-        cross = torch.linalg.svdvals(self.factor @ other.factor.T).sum()
+        product = self.factor @ other.factor.T
+        with _openmp().limit(
+            limits=1, user_api="openmp"
+        ):  # two threads take three times as long, and stall beside others
+            cross = torch.linalg.svdvals(product).sum()
         means = (self.mean - other.mean).square().sum()
         traces = self.factor.square().sum() + other.factor.square().sum()
         return max(float(means + traces - 2 * cross), 0.0)
@@ -121,6 +127,14 @@ class LabelDistances:
             return self._known[pair]
 
         return np.array([[distance(key, other) for other in other_keys] for key in keys])
+
+
+@cache
+def _openmp() -> ThreadpoolController:
+    """The thread pools of this process; looked up once, as it takes milliseconds."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def _digest(samples: Tensor) -> bytes:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from scipy.linalg import sqrtm
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from covidct.curation import LabelDistances
 from covidct.curation.label_distance import ClassGaussian
@@ -82,7 +83,8 @@ def report(count: int, dimensions: int, rounds: int) -> None:
         factors = [ClassGaussian.fit(samples).factor for samples in (*first, *second)]
         product.append(seconds(lambda f=factors: [a @ b.T for a in f[:count] for b in f[count:]]))  # type: ignore[misc]
         crosses = [a @ b.T for a in factors[:count] for b in factors[count:]]
-        singular.append(seconds(lambda c=crosses: [torch.linalg.svdvals(cross) for cross in c]))  # type: ignore[misc]
+        with threadpool_limits(limits=1, user_api="openmp"):  # as the distances do
+            singular.append(seconds(lambda c=crosses: [torch.linalg.svdvals(cross) for cross in c]))  # type: ignore[misc]
     whole = statistics.median(own)
     print(f"{count} classes, {dimensions} dimensions: {whole:.3f} s, {statistics.median(ratios):.0f} x as fast")
     shares = [statistics.median(part) / whole for part in (product, singular)]
