@@ -75,7 +75,7 @@ def test_files_of_several_kinds_without_a_pixel(tmp_path: Path, monkeypatch: pyt
         edit(path, SliceThickness="1.25", ContrastBolusAgent="Agent of SENTINEL")
     write_series(tmp_path / "b", body((14, 44, 36)), spacing=(1.0, 0.7, 0.7), series_uid="1.2")
     save_nifti(np.zeros((8, 9, 9), np.int16), np.diag([1.0, 1.0, 5.0, 1.0]), tmp_path / "c.nii.gz")
-    monkeypatch.setattr("covidct.io.dicom_pixels.read_hu", refuse)
+    monkeypatch.setattr("covidct.io.dicom.read_hu", refuse)  # where it is used, or it would stay replaced
     monkeypatch.setattr("covidct.io.nifti.read_voxels", refuse)
     selection = select_series(find_series(tmp_path))
     assert [info.uid for info in selection.kept] == ["1.2"]
