@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from covidct.cli.command import run_function
-from covidct.cli.console import error, make_table, note, progress, research_use, results
+from covidct.cli.console import error, make_table, note, research_use, results
 from covidct.cli.inspect import exit_code
-from covidct.cli.thinned import STEPS, thinned
-from covidct.errors import UsageError
+from covidct.cli.out_folder import check_out_folder
+from covidct.cli.reading import reading
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,21 +77,19 @@ def audit(
     Returns:
         0, 1 when some entries cannot be read, or there is a leak and --fail-on-leak; 3 when none can be read.
     """
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is a file: name a folder with --out.")
+    check_out_folder(out)
     from covidct.curation import audit_listing, read_listing
     from covidct.report import write_audit_csvs, write_audit_json, write_audit_page
 
-    named = {
+    columns = {
         "path": path_column,
         "label": label_column,
         "subject": subject_column,
         "split": split_column,
         "site": site_column,
     }
-    columns = {column: name for column, name in named.items() if name is not None}
     entries = read_listing(source, columns=columns, subject_pattern=subject_pattern, scans=scans)
-    with progress(min(len(entries), STEPS), "reading, part") as step:
+    with reading(len(entries)) as on_scan:
         found = audit_listing(
             entries,
             max_distance=max_distance,
@@ -102,7 +100,7 @@ def audit(
             probes=probes,
             resamples=resamples,
             seed=seed,
-            on_scan=thinned(step, len(entries)),
+            on_scan=on_scan,
         )
     out.mkdir(parents=True, exist_ok=True)
     record: dict[str, object] = {"max_distance": max_distance, "min_correlation": min_correlation}

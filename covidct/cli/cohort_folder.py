@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from covidct.atomic import atomic_path
+from covidct.cli.out_folder import check_out_folder
 from covidct.errors import UsageError
 from covidct.inference import Pseudonyms
 from covidct.report import write_cohort_csv, write_cohort_page, write_scan_json, write_scan_page, write_slices_csv
@@ -60,7 +60,7 @@ class CohortFolder:
         self.out = out
         self.run = run
         self.scans = tuple(scans)
-        _check_writable(out)
+        check_out_folder(out)
         _check_run(out / "run.json", run, resume=resume)
         self.pseudonyms = Pseudonyms(out / "inputs.csv")
         self._results: dict[str, ScanResult] = {}
@@ -134,15 +134,6 @@ class CohortFolder:
 
     def _file(self, name: str, suffix: str) -> Path:
         return self.out / "scans" / f"{name}.{suffix}"
-
-
-def _check_writable(out: Path) -> None:
-    """Refuse a folder that cannot be made or written."""
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is a file: name a folder with --out.")
-    parent = next(folder for folder in (out, *out.resolve().parents) if folder.exists())
-    if not os.access(parent, os.W_OK):
-        raise UsageError(f"{parent} cannot be written: name another folder with --out.")
 
 
 def _check_run(path: Path, run: dict[str, Any], *, resume: bool) -> None:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Literal
 
 from covidct.atomic import atomic_write_text
 from covidct.cli.command import run_function
-from covidct.cli.console import error, make_table, note, progress, research_use, results
+from covidct.cli.console import error, make_table, note, research_use, results
 from covidct.cli.inspect import exit_code
-from covidct.cli.thinned import STEPS, thinned
+from covidct.cli.out_folder import check_out_folder
+from covidct.cli.reading import reading
 from covidct.errors import ManifestError, UsageError
 
 if TYPE_CHECKING:
@@ -77,8 +78,7 @@ def curate(
     Returns:
         0, 1 when some entries cannot be read; 3 when none can.
     """
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is a file: name a folder with --out.")
+    check_out_folder(out)
     from covidct.curation import clean_scans
     from covidct.report import write_curation_csv, write_curation_json, write_curation_page
 
@@ -87,7 +87,7 @@ def curate(
     entries, cells = _listed(sources, columns, subject_pattern)
     groups = None if scan_column is None else _groups(entries, cells, scan_column.lower())
     unreadable: list[Unreadable] = []
-    with progress(min(len(entries), STEPS), "reading, part") as step:
+    with reading(len(entries)) as on_scan:
         scans = clean_scans(
             entries,
             groups=groups,
@@ -96,7 +96,7 @@ def curate(
             window=window,
             on_fault=on_fault,
             unreadable=unreadable,
-            on_scan=thinned(step, len(entries)),
+            on_scan=on_scan,
         )
     out.mkdir(parents=True, exist_ok=True)
     record = {"hash": hash, "threshold": threshold, "window": list(window), "on_fault": on_fault}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from covidct.cli.command import run_function
 from covidct.cli.console import make_table, note, progress, research_use, results
+from covidct.cli.out_folder import check_out_folder
 from covidct.errors import UsageError
 
 if TYPE_CHECKING:
@@ -63,8 +64,7 @@ def demo(*, out: Path = Path("covidct-demo"), seed: int = 0, scans: int = 150) -
         raise UsageError(
             f"scans={scans} is too few for a training and a test of three classes: use at least {_FEWEST}."
         )
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is a file: name a folder with --out.")
+    check_out_folder(out)
     import pytorch_lightning as pl
     from pytorch_lightning.utilities.seed import isolate_rng
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from covidct.cli.command import run_function
-from covidct.cli.console import error, make_table, note, progress, research_use, results
+from covidct.cli.console import error, make_table, note, research_use, results
 from covidct.cli.inspect import exit_code
-from covidct.cli.thinned import STEPS, thinned
-from covidct.errors import UsageError
+from covidct.cli.out_folder import check_out_folder
+from covidct.cli.reading import reading
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,21 +71,19 @@ def explore(
     Returns:
         0, 1 when some entries cannot be read; 3 when none can.
     """
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is a file: name a folder with --out.")
+    check_out_folder(out)
     from covidct.curation import cohort_statistics, read_listing
     from covidct.report import example_panels, write_eda_csvs, write_eda_json, write_eda_page
 
-    named = {
+    columns = {
         "path": path_column,
         "label": label_column,
         "subject": subject_column,
         "split": split_column,
         "site": site_column,
     }
-    columns = {column: name for column, name in named.items() if name is not None}
     entries = read_listing(source, columns=columns, subject_pattern=subject_pattern, scans=scans)
-    with progress(min(len(entries), STEPS), "reading, part") as step:
+    with reading(len(entries)) as on_scan:
         found = cohort_statistics(
             entries,
             window=window,
@@ -96,7 +94,7 @@ def explore(
             on_fault=on_fault,
             resamples=resamples,
             seed=seed,
-            on_scan=thinned(step, len(entries)),
+            on_scan=on_scan,
         )
     out.mkdir(parents=True, exist_ok=True)
     record = {"window": list(window), "size": size, "measure": measure, "on_fault": on_fault}

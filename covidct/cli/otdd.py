@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from covidct.cli.command import run_function
-from covidct.cli.console import error, make_table, note, progress, research_use, results
-from covidct.cli.thinned import STEPS, thinned
+from covidct.cli.console import error, make_table, note, research_use, results
+from covidct.cli.out_folder import check_out_folder
+from covidct.cli.reading import reading
 from covidct.errors import UsageError
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def compare(
     _check(source, target, candidates, experiment, out)
     columns = {"path": path_column, "label": label_column, "subject": subject_column, "split": split_column}
     listing = {
-        "columns": {column: name for column, name in columns.items() if name is not None},
+        "columns": columns,
         "subject_pattern": subject_pattern,
         "scans": scans,
     }
@@ -147,8 +148,7 @@ class _Reader:
         entries: tuple[Entry, ...] = read_listing(source, **self._listing)
         unreadable = self.unreadable.setdefault(name, [])
         total = min(sum(bool(entry.label) for entry in entries), self._reading["max_scans"])
-        with progress(min(total, STEPS), f"reading {name}, part") as step:
-            on_scan = thinned(step, total)
+        with reading(total, name) as on_scan:
             return function(entries, unreadable=unreadable, on_scan=on_scan, **self._reading, **options)
 
 
@@ -250,8 +250,7 @@ def _check(
     study = source is not None and experiment is not None and target is None and not candidates
     if not (ranking or study):
         raise UsageError("Give --target T --candidates A B ..., or a cohort and --experiment equalised or contrast.")
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is a file: name a folder with --out.")
+    check_out_folder(out)
 
 
 def _features(name: str, weights: str | None, size: int | None, device: str) -> Features:

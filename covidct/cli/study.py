@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from covidct.cli.command import run_function
 from covidct.cli.console import error, make_table, progress, research_use, results
+from covidct.cli.out_folder import check_out_folder
 from covidct.cli.study_resnext_plus import resnext_plus
 from covidct.errors import UsageError
 
@@ -100,8 +101,7 @@ def masked_gap(
     """
     if (manifest is None) == (not phantoms):
         raise UsageError("Give either --manifest FILE or --phantoms.")
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is a file: name a folder with --out.")
+    check_out_folder(out)
     shared = {"backbone": backbone, "slice_size": slice_size}
     task = {"weights": weights, "learning_rate": learning_rate}
     data = {"size": size, "batch_size": batch_size, "mask_source": mask_source, "seed": split_seed}

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from covidct.cli.console import make_table, progress, research_use, results
+from covidct.cli.out_folder import check_out_folder
 from covidct.errors import UsageError
 
 if TYPE_CHECKING:
@@ -112,8 +113,7 @@ def resnext_plus(
     """
     if (manifest is None) == (not phantoms):
         raise UsageError("Give either --manifest FILE or --phantoms.")
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is a file: name a folder with --out.")
+    check_out_folder(out)
     from covidct.cli.quiet import quiet_lightning
     from covidct.studies import plan_trainings, resnext_plus_study, write_ablation
 

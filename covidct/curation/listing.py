@@ -21,7 +21,8 @@ from covidct.errors import CovidctError, InputError, ManifestError, UsageError
 from covidct.functional import window_hu
 from covidct.io import read_image, read_scan
 from covidct.io.names import natural_key
-from covidct.io.raster import IMAGE_SUFFIXES
+from covidct.io.raster import IMAGE_SUFFIXES, to_grey
+from covidct.io.scan import VOLUME_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,8 +35,6 @@ __all__ = ("Entry", "Scan", "Unreadable", "iterate_scans", "read_listing", "read
 
 _COLUMNS = ("path", "label", "subject", "split", "site")
 _SPLITS = ("train", "val", "test")
-_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, the weights of JPEG's Y
-_VOLUMES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".zip")
 
 OnFault = Literal["error", "repair", "warn"]
 
@@ -97,7 +96,7 @@ class Unreadable:
 def read_listing(
     source: str | os.PathLike[str],
     *,
-    columns: Mapping[str, str] | None = None,
+    columns: Mapping[str, str | None] | None = None,
     subject_pattern: str | None = None,
     scans: bool = False,
 ) -> tuple[Entry, ...]:
@@ -109,7 +108,7 @@ def read_listing(
 
     Args:
         source: CSV or Parquet, or a folder.
-        columns: other names of columns, such as ``{"label": "class"}``.
+        columns: other names of columns, such as ``{"label": "class"}``; None keeps the name.
         subject_pattern: regular expression whose first group is the patient, searched in the name of the file; for
             cohorts that have patients in names only. Where it does not match the subject is unknown.
         scans: in a folder, take each folder with images as one scan, whose slices they are.
@@ -123,11 +122,12 @@ def read_listing(
         UsageError: for an unknown column, a pattern that does not compile, or one without a group.
     """
     _compile(subject_pattern)  # a fault is said before anything is read
-    renamed = {column: (columns or {}).get(column, column).lower() for column in _COLUMNS}
-    if unknown := set(columns or {}) - set(_COLUMNS):
+    named = {column: name for column, name in (columns or {}).items() if name is not None}
+    renamed = {column: named.get(column, column).lower() for column in _COLUMNS}
+    if unknown := set(named) - set(_COLUMNS):
         raise UsageError(f"The column {min(unknown)!r} is unknown: name columns for {', '.join(_COLUMNS)}.")
     path = Path(source)
-    entries = _from_folder(path, scans=scans) if path.is_dir() else _from_table(path, renamed, asked=set(columns or {}))
+    entries = _from_folder(path, scans=scans) if path.is_dir() else _from_table(path, renamed, asked=set(named))
     return with_subjects(entries, subject_pattern)
 
 
@@ -197,10 +197,8 @@ def read_stack(entry: Entry, *, window: tuple[float, float] = (-1250.0, 250.0), 
     """
     if not entry.path.exists():
         raise InputError(f"{entry.id}: there is no such file or folder; paths are relative to the table's folder.")
-    if not (entry.path.is_dir() or entry.path.name.lower().endswith(_VOLUMES)):
-        pixels = read_image(entry.path).array
-        grey = pixels if pixels.ndim == 2 else pixels @ _LUMA
-        return Scan(entry, np.ascontiguousarray(grey, dtype=np.float32)[None])
+    if not (entry.path.is_dir() or entry.path.name.lower().endswith(VOLUME_NAMES)):
+        return Scan(entry, np.ascontiguousarray(to_grey(read_image(entry.path).array))[None])
     volume = read_scan(entry.path, on_fault=on_fault)
     unit = window_hu(volume.array, *window) if volume.intensity == "hu" else volume.array.astype(np.float32)
     return Scan(entry, unit, volume)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from covidct.errors import CovidctError, InputError, UsageError
 from covidct.io.names import natural_key
+from covidct.io.scan import VOLUME_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 __all__ = ("ScanInput", "discover", "is_dicom")
 
-_VOLUMES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".zip")
 _RASTERS = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _DICOM = (".dcm", ".dicom", ".dc3", ".ima")
 _MAGIC_AT, _MAGIC = 128, b"DICM"  # PS3.10 section 7.1: 128 bytes of preamble, then the prefix
@@ -99,7 +99,7 @@ def _parts(path: Path) -> Iterator[ScanInput]:
 
 def _is_volume(file: Path) -> bool:
     """Does the name say that this is a volume or a zip."""
-    return file.name.lower().endswith(_VOLUMES) and not file.name.startswith(".") and file.is_file()
+    return file.name.lower().endswith(VOLUME_NAMES) and not file.name.startswith(".") and file.is_file()
 
 
 def is_dicom(file: Path) -> bool:

@@ -22,7 +22,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ("IMAGE_SUFFIXES", "image_files", "raster_info", "read_image", "read_raster_folder", "stack_pixels")
+__all__ = (
+    "IMAGE_SUFFIXES",
+    "image_files",
+    "raster_info",
+    "read_image",
+    "read_raster_folder",
+    "stack_pixels",
+    "to_grey",
+)
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"})
 """Names that are taken for images, in any case of letters."""
@@ -71,6 +79,11 @@ def read_image(path: str | os.PathLike[str]) -> Image:
     return Image(array=_scaled(pixels, top), steps=(*pixels.steps, step), findings=pixels.findings)
 
 
+def to_grey(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Grey (H, W) float32 of a grey or colour image, (H, W) or (H, W, 3), by the weights of ITU-R BT.601."""
+    return image @ _LUMA if image.ndim == 3 else image
+
+
 def _is_dicom(file: Path) -> bool:
     with opened(file) as raw:
         return looks_like_dicom(raw.read(136)) or file.suffix.lower() in (".dcm", ".dicom")
@@ -109,8 +122,7 @@ def read_raster_folder(folder: str | os.PathLike[str], *, files: Sequence[Path] 
     height, width = slices[0].array.shape[:2]
     volume = np.empty((len(slices), height, width), dtype=np.float32)
     for plane, pixels in zip(volume, slices, strict=True):
-        scaled = _scaled(pixels, top)
-        plane[:] = scaled @ _LUMA if scaled.ndim == 3 else scaled
+        plane[:] = to_grey(_scaled(pixels, top))
     return Volume(
         array=volume,
         affine=unknown_affine(),

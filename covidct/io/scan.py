@@ -23,6 +23,8 @@ __all__ = ("find_series", "read_scan")
 
 NIFTI = (".nii", ".nii.gz")
 ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
+VOLUME_NAMES = (*NIFTI, *ITK, ".zip")
+"""Ends of the names of files that are volumes, or zips of them."""
 
 
 def read_scan(path: str | os.PathLike[str], *, series: str | None = None, on_fault: OnFault = "error") -> Volume:

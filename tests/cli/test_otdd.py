@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from covidct.__main__ import main
-from covidct.cli.thinned import thinned
 from tests.fakes.contrast_pictures import grey, picture, write
 from tests.report.page import Page
 
@@ -138,13 +137,3 @@ def test_sets_of_one_name_are_numbered(tmp_path: Path) -> None:
     record = json.loads((out / "otdd.json").read_text())
     assert record["first"] == "set"
     assert sorted(one["set"] for one in record["sets"]) == ["set (2)", "set (3)"]
-
-
-@pytest.mark.parametrize("total", [1, 49, 50, 51, 777])
-def test_progress_has_at_most_fifty_steps_and_ends_at_the_end(total: int) -> None:
-    steps: list[str] = []
-    on_scan = thinned(steps.append, total)
-    for number in range(total):
-        on_scan(str(number))
-    assert len(steps) == min(total, 50)
-    assert steps[-1] == f"up to {total - 1}"

@@ -59,15 +59,8 @@ class TinyLesionsDataModule(TinyVolumesDataModule):
 
     mask_type: MaskType = "both"
 
-    def __init__(
-        self,
-        count: int = 6,
-        *,
-        batch_size: int = 2,
-        preprocessing: Preprocessing = PREPROCESSING,
-        shuffle: bool = False,
-    ) -> None:
-        super().__init__(count, batch_size=batch_size, preprocessing=preprocessing, shuffle=shuffle)
+    default_count = 6
+    default_preprocessing = PREPROCESSING
 
     def samples(self) -> Dataset[Sample]:
         return TinyLesions(self.count)

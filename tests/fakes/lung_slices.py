@@ -45,15 +45,7 @@ class TinyLungSlices(Dataset[Sample]):
 class TinyLungSlicesDataModule(TinyVolumesDataModule):
     """The same slices for every stage."""
 
-    def __init__(
-        self,
-        count: int = 4,
-        *,
-        batch_size: int = 2,
-        preprocessing: Preprocessing = PREPROCESSING,
-        shuffle: bool = False,
-    ) -> None:
-        super().__init__(count, batch_size=batch_size, preprocessing=preprocessing, shuffle=shuffle)
+    default_preprocessing = PREPROCESSING
 
     def samples(self) -> Dataset[Sample]:
         return TinyLungSlices(self.count)

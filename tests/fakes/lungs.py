@@ -46,15 +46,7 @@ class TinyLungs(Dataset[Sample]):
 class TinyLungsDataModule(TinyVolumesDataModule):
     """The same cubes for every stage."""
 
-    def __init__(
-        self,
-        count: int = 4,
-        *,
-        batch_size: int = 2,
-        preprocessing: Preprocessing = PREPROCESSING,
-        shuffle: bool = False,
-    ) -> None:
-        super().__init__(count, batch_size=batch_size, preprocessing=preprocessing, shuffle=shuffle)
+    default_preprocessing = PREPROCESSING
 
     def samples(self) -> Dataset[Sample]:
         return TinyLungs(self.count)

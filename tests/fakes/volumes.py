@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
@@ -40,21 +42,24 @@ class TinyVolumes(Dataset[Sample]):
 
 
 class TinyVolumesDataModule(pl.LightningDataModule):
-    """The same volumes for every stage."""
+    """The same volumes for every stage; a subclass has other samples and defaults."""
+
+    default_count: ClassVar[int] = 4
+    default_preprocessing: ClassVar[Preprocessing] = PREPROCESSING
 
     def __init__(
         self,
-        count: int = 4,
+        count: int | None = None,
         *,
         batch_size: int = 2,
-        preprocessing: Preprocessing = PREPROCESSING,
+        preprocessing: Preprocessing | None = None,
         shuffle: bool = False,
     ) -> None:
         super().__init__()
-        self.count = count
+        self.count = self.default_count if count is None else count
         self.batch_size = batch_size
-        self.preprocessing = preprocessing
-        self.class_names = preprocessing.classes
+        self.preprocessing = preprocessing or self.default_preprocessing
+        self.class_names = self.preprocessing.classes
         self.shuffle = shuffle
 
     def samples(self) -> Dataset[Sample]:
