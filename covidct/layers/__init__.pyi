@@ -1,8 +1,27 @@
 from .cbam import CBAM as CBAM
+from .efficient_channel_attention import EfficientChannelAttention as EfficientChannelAttention
+from .efficient_channel_attention import adaptive_kernel_size as adaptive_kernel_size
 from .folding import fold_batch_norm as fold_batch_norm
 from .folding import fold_upsampling as fold_upsampling
+from .insert_attention import Attention as Attention
+from .insert_attention import insert_attention as insert_attention
+from .insert_attention import new_attention as new_attention
 from .mask_fusion import MaskFusion as MaskFusion
 from .recompute import recompute as recompute
 from .slice_attention import SliceAttention as SliceAttention
+from .squeeze_excite import SqueezeExcite as SqueezeExcite
 
-__all__ = ("CBAM", "MaskFusion", "SliceAttention", "fold_batch_norm", "fold_upsampling", "recompute")
+__all__ = (
+    "CBAM",
+    "Attention",
+    "EfficientChannelAttention",
+    "MaskFusion",
+    "SliceAttention",
+    "SqueezeExcite",
+    "adaptive_kernel_size",
+    "fold_batch_norm",
+    "fold_upsampling",
+    "insert_attention",
+    "new_attention",
+    "recompute",
+)

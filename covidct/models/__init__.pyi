@@ -11,6 +11,7 @@ from .mask_net_weights import read_detector as read_detector
 from .masked_gap_resnet import MaskedGAPResNet as MaskedGAPResNet
 from .resnext_plus import ResNeXtPlus as ResNeXtPlus
 from .slice_lung_segmenter import SliceLungSegmenter as SliceLungSegmenter
+from .trunk import Trunk as Trunk
 from .unet2d import UNet2d as UNet2d
 from .unet3d import UNet3d as UNet3d
 from .unet3d_inference import InferenceUNet3d as InferenceUNet3d
@@ -30,6 +31,7 @@ __all__ = (
     "SliceLungSegmenter",
     "StoredDetector",
     "TakenOver",
+    "Trunk",
     "UNet2d",
     "UNet3d",
     "inference_copy",

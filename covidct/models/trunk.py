@@ -1,0 +1,153 @@
+"""``Trunk``: any torchvision network as an encoder of slices and X-rays."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+from torchvision import models as tv
+
+from covidct.errors import BatchError, UsageError
+from covidct.layers import Attention, insert_attention
+from covidct.models.volume_inputs import check_statistics
+from covidct.weights import imagenet_weights, load_state
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor
+
+__all__ = ("Trunk",)
+
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)  # torchvision.transforms presets of all its ImageNet weights
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+_UNFIT = ("googlenet", "inception", "mnasnet", "squeezenet")  # several outputs, own loading, no linear classifier
+_LAST_MAPS = ("layer4", "features", "trunk_output", "conv5")  # by family: its last feature map
+_CHANNELS_LAST = "swin"  # its feature maps are (N, h, w, F)
+
+
+class Trunk(nn.Module):
+    """A torchvision classification network without its classifier: images in, pooled features out.
+
+    Parameters keep torchvision's names below ``network``, so that published weights load. Mean and standard deviation
+    belong to the network, so that weights and normalisation cannot part.
+
+    Attributes:
+        backbone: its name.
+        width: F, number of features.
+        last_maps: name of the submodule of ``network`` that gives the last feature map, None where there is none.
+
+    Args:
+        backbone: any torchvision classification network with a linear classifier (``"resnet50"``,
+            ``"resnext50_32x4d"``, ``"densenet169"``, ``"efficientnet_b0"``, ...).
+        attention: blocks put into a ResNet, ResNeXt or DenseNet; see :func:`covidct.layers.insert_attention`.
+        mean: of one or three channels, in [0, 1]; None is ImageNet's.
+        std: of one or three channels, above 0; None is ImageNet's.
+        weights: torchvision weights by name or path, loaded at once; None is random initialisation.
+
+    Raises:
+        UsageError: for an unknown network, attention that does not suit it, or impossible statistics.
+        WeightsError: when ``weights`` cannot be had.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        backbone: str,
+        *,
+        attention: Attention | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        weights: str | None = None,
+    ) -> None:
+        """Build the network."""
+        super().__init__()
+        if backbone not in tv.list_models(module=tv) or backbone.startswith(_UNFIT):
+            raise UsageError(
+                f"backbone={backbone!r} is no torchvision network with a linear classifier: use one such as 'resnet50',"
+                " 'resnext50_32x4d', 'densenet169' or 'efficientnet_b0'."
+            )
+        network = tv.get_model(backbone, weights=None)
+        self._classifier, last = [pair for pair in network.named_modules() if isinstance(pair[1], nn.Linear)][-1]
+        network.set_submodule(self._classifier, nn.Identity())
+        if attention is not None:
+            insert_attention(network, attention)
+        self.backbone = backbone
+        self.width = last.in_features
+        self.last_maps = next((name for name in _LAST_MAPS if hasattr(network, name)), None)
+        if backbone.startswith(_CHANNELS_LAST):
+            self.last_maps = None
+        self.network = network.to(memory_format=torch.channels_last)
+        for name, given, usual in (("mean", mean, _IMAGENET_MEAN), ("std", std, _IMAGENET_STD)):
+            self.register_buffer(name, _statistic(name, usual if given is None else given))
+        if weights is not None:
+            self.load_published(weights)
+
+    def load_published(self, weights: str) -> None:
+        """Load published weights; attention blocks keep theirs, the published classifier is left out.
+
+        Args:
+            weights: name in torchvision's weights enum of the backbone, or path of a file with torchvision's names.
+
+        Raises:
+            UsageError: when the backbone has no weights of that name.
+            WeightsError: when they cannot be had or do not fit.
+        """
+        self.load_torchvision(imagenet_weights(self.backbone, weights), source=weights)
+
+    def load_torchvision(self, state: Mapping[str, Tensor], *, source: str) -> None:
+        """Load a state under torchvision's names; attention blocks keep theirs, the classifier is left out.
+
+        Args:
+            state: names to tensors.
+            source: where it comes from, for messages.
+
+        Raises:
+            WeightsError: when it does not fit.
+        """
+        own = {name: value for name, value in self.network.state_dict().items() if _is_attention(name)}
+        wrapped = {name for name in self.network.state_dict() if ".norm." in name}
+        prefix = f"{self._classifier}."
+        for name, value in state.items():
+            if not name.startswith(prefix):
+                modern = re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", name)  # files older than 2018
+                inside = re.sub(r"\.(bn[23])\.", r".\1.norm.", modern)
+                own[inside if inside in wrapped else modern] = value
+        load_state(self.network, own, source=source)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features of images.
+
+        Args:
+            images: (N, C, H, W) float32 in [0, 1], C = 1 or 3; one channel is repeated.
+
+        Returns:
+            (N, F) in the dtype of the network.
+
+        Raises:
+            BatchError: for another shape, or in training when batch normalisation would see one value per channel.
+        """
+        if images.ndim != 4 or images.shape[1] not in (1, 3):
+            raise BatchError(f"'image' must be (N, 1 or 3, H, W), its shape is {tuple(images.shape)}.")
+        if self.training:
+            check_statistics(len(images), (images.shape[-2], images.shape[-1]))
+        x = ((images - self.mean) / self.std).expand(-1, 3, -1, -1)  # statistics of one channel leave one
+        features: Tensor = self.network(x.contiguous(memory_format=torch.channels_last))
+        return features
+
+
+def _is_attention(name: str) -> bool:
+    """Whether an entry belongs to an inserted block."""
+    return re.search(r"\.attention\.|^features\.attention\d", name) is not None
+
+
+def _statistic(name: str, values: Sequence[float]) -> Tensor:
+    """Mean or standard deviation as (1, 1 or 3, 1, 1)."""
+    low = 0 if name == "mean" else 1e-6
+    if len(values) not in (1, 3) or not all(low <= value <= 1 for value in values):
+        raise UsageError(f"{name}={list(values)} is not usable: give one or three numbers for images in [0, 1].")
+    return torch.tensor(values, dtype=torch.float32).view(1, -1, 1, 1)
