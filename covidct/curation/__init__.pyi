@@ -6,9 +6,6 @@ from .cleaning import clean_scans as clean_scans
 from .cohort import Excluded as Excluded
 from .cohort import Selection as Selection
 from .cohort import select_series as select_series
-from .contrast import ContrastSplit as ContrastSplit
-from .contrast import body_mask as body_mask
-from .contrast import contrast_score as contrast_score
 from .duplicates import DuplicatePair as DuplicatePair
 from .duplicates import DuplicateSearch as DuplicateSearch
 from .duplicates import find_duplicates as find_duplicates
@@ -48,7 +45,6 @@ from .statistics import cohort_statistics as cohort_statistics
 __all__ = (
     "CleanedScan",
     "CohortStatistics",
-    "ContrastSplit",
     "DatasetDistance",
     "DuplicatePair",
     "DuplicateSearch",
@@ -69,13 +65,11 @@ __all__ = (
     "SubjectFault",
     "Unreadable",
     "audit_listing",
-    "body_mask",
     "check_slice_order",
     "clean_scans",
     "cohort_set",
     "cohort_statistics",
     "compare_sets",
-    "contrast_score",
     "contrast_sets",
     "equalised_sets",
     "features_of",

@@ -11,21 +11,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from covidct.curation.contrast import ContrastSplit, contrast_score
 from covidct.curation.image_features import pixel_features
 from covidct.curation.labelled import LabelledSet, stratified
 from covidct.curation.listing import Unreadable, iterate_scans
 from covidct.errors import CovidctError, InputError, UsageError
-from covidct.functional import equalise
+from covidct.functional import ContrastSplit, contrast_score, equalise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from covidct.curation.contrast import Measure
     from covidct.curation.labelled import Features
     from covidct.curation.listing import Entry, OnFault, Scan
+    from covidct.functional.contrast import Measure
 
     Treatment = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
@@ -131,7 +130,7 @@ def contrast_sets(
 
     Args:
         entries: see :func:`cohort_set`, as the further ones.
-        measure: of the contrast, see :func:`covidct.curation.contrast_score`.
+        measure: of the contrast, see :func:`covidct.functional.contrast_score`.
         features: of slices.
         slices_per_scan: of a volume; contrast is measured on all of its slices.
         max_scans: read at most as many.

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Literal
 import cv2
 import numpy as np
 
-from covidct.curation.contrast import ContrastSplit, check_measure, contrast_score
 from covidct.curation.file_facts import FileFacts, file_facts, file_months
 from covidct.curation.listing import Unreadable, iterate_scans
 from covidct.curation.moments import PixelMoments, resize_slices
 from covidct.curation.shortcut_features import features_of
 from covidct.curation.shortcuts import ShortcutProbe, shortcut_probes
 from covidct.errors import InputError
+from covidct.functional import ContrastSplit, contrast_score
+from covidct.functional.contrast import check_measure
 from covidct.labels import WORDS
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class ScanRecord:
         shape: (slices, rows, columns).
         spacing: mm between them, NaN where unknown.
         facts: of its files.
-        contrast: :func:`~covidct.curation.contrast_score`, NaN where no slice shows a body.
+        contrast: :func:`~covidct.functional.contrast_score`, NaN where no slice shows a body.
     """
 
     entry: Entry = field(repr=False)
@@ -183,7 +184,7 @@ def cohort_statistics(
         entries: from :func:`~covidct.curation.read_listing`.
         window: (low, high) in HU that becomes [0, 1]; images are in display values already.
         size: pixels per side of mean and standard-deviation images.
-        measure: of :func:`~covidct.curation.contrast_score`.
+        measure: of :func:`~covidct.functional.contrast_score`.
         dates: count series by the month of their acquisition; False leaves all dates of DICOM out.
         on_fault: what to do with faulty geometry, see :func:`covidct.io.read_scan`.
         workers: threads that read; None: one per core, at most 8.

@@ -1,5 +1,9 @@
 from .background import lung_mask_2d as lung_mask_2d
 from .background import remove_background as remove_background
+from .contrast import ContrastSplit as ContrastSplit
+from .contrast import body_mask as body_mask
+from .contrast import contrast_score as contrast_score
+from .contrast import subject_scores as subject_scores
 from .detections import label_pixels as label_pixels
 from .equalise import clahe as clahe
 from .equalise import equalise as equalise
@@ -31,12 +35,15 @@ from .stochastic import gradient_strength as gradient_strength
 from .stochastic import stochastic_enhance as stochastic_enhance
 
 __all__ = (
+    "ContrastSplit",
     "LesionMeasures",
     "LungField",
     "RankedRegions",
     "MIN_OBJECT_AREA",
+    "body_mask",
     "clahe",
     "closing",
+    "contrast_score",
     "dilate",
     "equalise",
     "equalise_histogram",
@@ -60,6 +67,7 @@ __all__ = (
     "segment_lungs",
     "sliding_window_labels",
     "stochastic_enhance",
+    "subject_scores",
     "tone_map",
     "window_hu",
 )

@@ -90,7 +90,7 @@ def contrast_pair_panel(high: NDArray[Any], low: NDArray[Any], *, scores: tuple[
     Args:
         high: (H, W) uint8 or float in [0, 1].
         low: (H, W), likewise.
-        scores: of :func:`covidct.curation.contrast_score`, for the titles.
+        scores: of :func:`covidct.functional.contrast_score`, for the titles.
 
     Returns:
         A figure of two pictures beside their histograms.

@@ -11,14 +11,13 @@ from covidct.curation import (
     Unreadable,
     cohort_set,
     compare_sets,
-    contrast_score,
     contrast_sets,
     equalised_sets,
     pixel_features,
     read_listing,
 )
 from covidct.errors import CovidctError, InputError, UsageError
-from covidct.functional import equalise
+from covidct.functional import contrast_score, equalise
 from tests.fakes.contrast_pictures import grey, picture, write
 
 

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from covidct.curation import Entry, cohort_statistics, contrast_score, read_listing
+from covidct.curation import Entry, cohort_statistics, read_listing
 from covidct.curation.statistics import Counts
 from covidct.errors import InputError, UsageError
+from covidct.functional import contrast_score
 from tests.fakes.dicom import body, edit, write_series
 
 

@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 from covidct import RESEARCH_USE
-from covidct.curation import CohortStatistics, ContrastSplit, Entry, ShortcutProbe, Unreadable
+from covidct.curation import CohortStatistics, Entry, ShortcutProbe, Unreadable
 from covidct.curation.file_facts import FileFacts
 from covidct.curation.statistics import ClassImages, ScanRecord
+from covidct.functional import ContrastSplit
 from covidct.metrics import Estimate
 from covidct.report import example_panels, write_eda_csvs, write_eda_json, write_eda_page
 from covidct.report.eda_charts import contrast_chart, grey_chart, month_chart, probe_chart, time_bins

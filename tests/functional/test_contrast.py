@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from covidct.curation import ContrastSplit, body_mask, contrast_score
 from covidct.errors import InputError, UsageError
+from covidct.functional import ContrastSplit, body_mask, contrast_score
 
 
 def body(depth: int = 3, size: int = 96, *, lungs: float = 0.2, tissue: float = 0.8) -> NDArray[np.float32]:
