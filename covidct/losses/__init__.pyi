@@ -1,4 +1,6 @@
 from .dice import DiceBCELoss as DiceBCELoss
 from .dice import DiceCELoss as DiceCELoss
+from .focal import FocalLoss as FocalLoss
+from .focal import focal_loss as focal_loss
 
-__all__ = ("DiceBCELoss", "DiceCELoss")
+__all__ = ("DiceBCELoss", "DiceCELoss", "FocalLoss", "focal_loss")

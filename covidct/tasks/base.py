@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -56,7 +57,7 @@ class BaseTask(pl.LightningModule, ABC):
     ) -> None:
         """Save the arguments of the concrete task and build its network."""
         super().__init__()
-        self.save_hyperparameters(ignore=list(_CALLABLES))
+        self.save_hyperparameters(ignore=[*_CALLABLES, *_not_arguments_of(type(self))])
         self._optimizer = optimizer
         self._lr_scheduler = lr_scheduler
         self._restored = False  # True once weights came from a checkpoint or a fresh training began
@@ -268,3 +269,10 @@ class BaseTask(pl.LightningModule, ABC):
     def _parameters_to_train(self) -> list[torch.nn.Parameter]:
         """Parameters with a gradient, for :meth:`default_optimizer`."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
+
+def _not_arguments_of(task: type[BaseTask]) -> set[str]:
+    """Arguments of the classes that a task is made of, but not its own: Lightning would save those too."""
+    makers = [vars(part)["__init__"] for part in task.__mro__ if "__init__" in vars(part)]
+    inherited = {name for make in makers for name in inspect.signature(make).parameters}
+    return inherited - inspect.signature(task).parameters.keys()

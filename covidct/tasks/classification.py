@@ -1,4 +1,4 @@
-"""``ClassificationTask``: cross-entropy, metrics over whole cases and predictions of every classifier."""
+"""``ClassificationTask``: cross-entropy or focal loss, metrics over whole cases and predictions of every classifier."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
-from torch.nn import functional as F
 
 from covidct.errors import BatchError, UsageError
 from covidct.labels import BINARY_CLASSES, CLASSES
+from covidct.losses import focal_loss
 from covidct.metrics import CaseMetrics
 from covidct.sample import stable_hash
 from covidct.tasks.base import BaseTask
@@ -43,11 +43,12 @@ class ClassificationTask(BaseTask):
             class's count in the training part of the data module, mean one over its samples), or a list, index = label.
             The loss is the mean of the weighted terms, not divided by their weights, so that the factors act with one
             scan per batch too.
+        focal_gamma: gamma of the focal loss (:class:`covidct.losses.FocalLoss`), at least 0; 0 is cross-entropy.
         optimizer: as in :class:`BaseTask`.
         lr_scheduler: as in :class:`BaseTask`.
 
     Raises:
-        UsageError: when ``class_weights`` does not fit.
+        UsageError: when ``class_weights`` or ``focal_gamma`` does not fit.
     """
 
     class_weight: Tensor
@@ -58,11 +59,15 @@ class ClassificationTask(BaseTask):
         *,
         num_classes: int,
         class_weights: Literal["balanced"] | list[float] | None = None,
+        focal_gamma: float = 0.0,
         optimizer: OptimizerCallable | None = None,
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         """Build the network and the class weights."""
+        if not _is_factor(focal_gamma):
+            raise UsageError(f"focal_gamma={focal_gamma} is not usable: give a finite number of at least 0.")
         super().__init__(optimizer=optimizer, lr_scheduler=lr_scheduler)
+        self._focal_gamma = focal_gamma
         self._balanced = class_weights == "balanced"
         factors = [1.0] * num_classes if class_weights is None or self._balanced else class_weights
         if not isinstance(factors, list) or len(factors) != num_classes or not all(map(_is_factor, factors)):
@@ -124,7 +129,7 @@ class ClassificationTask(BaseTask):
         self.class_weight.copy_(weights)
 
     def loss(self, logits: Tensor, label: Tensor) -> Tensor:
-        """Cross-entropy in float32.
+        """Cross-entropy, or the focal loss, in float32.
 
         Args:
             logits: (B, C), any floating dtype.
@@ -133,8 +138,7 @@ class ClassificationTask(BaseTask):
         Returns:
             () float32: mean over the batch of the terms times their class weight.
         """
-        terms = F.cross_entropy(logits.float(), label, reduction="none")
-        return (terms * self.class_weight[label]).mean()
+        return focal_loss(logits.float(), label, gamma=self._focal_gamma, weight=self.class_weight)
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Class probabilities, each row summing to one: softmax in float32.
@@ -205,5 +209,5 @@ class ClassificationTask(BaseTask):
 
 
 def _is_factor(value: object) -> bool:
-    """Whether a class weight is a finite number of at least 0."""
+    """Whether a value is a finite number of at least 0."""
     return isinstance(value, int | float) and 0 <= value < float("inf")

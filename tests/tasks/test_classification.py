@@ -82,6 +82,26 @@ def test_balanced_weights_come_from_the_training_part_and_stay(trainer: MakeTrai
             trainer().fit(small(class_weights="balanced"), datamodule=unfit)
 
 
+def tiny(gamma: float, **changes: Any) -> ClassificationTask:  # noqa: ANN401
+    """A task of the kind itself, whose concrete tasks need not offer the focal loss."""
+    return Talkative(num_classes=2, focal_gamma=gamma, **changes)
+
+
+def test_focal_loss_with_class_weights() -> None:
+    logits, label = torch.tensor([[2.0, -1.0], [0.5, 0.0], [-3.0, 1.0]]), torch.tensor([0, 1, 1])
+    p = logits.double().softmax(1)[range(3), label]
+    factor = torch.tensor([0.5, 3.0, 3.0])
+    for gamma in (0.0, 2.0):
+        expected = (factor * (1 - p) ** gamma * -p.log()).mean().item()
+        assert tiny(gamma, class_weights=[0.5, 3.0]).loss(logits, label).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("gamma", [-1.0, float("nan"), float("inf"), "2"])
+def test_focal_gamma_must_fit(gamma: Any) -> None:  # noqa: ANN401
+    with pytest.raises(UsageError, match="focal_gamma"):
+        tiny(gamma)
+
+
 @pytest.mark.parametrize(
     "weights", [[1.0], [1.0, -1.0], [1.0, float("nan")], [1.0, float("inf")], "blanced", 3, ["a", "b"]]
 )
@@ -143,18 +163,6 @@ def test_absent_class_gives_nan_and_no_crash(trainer: MakeTrainer) -> None:
 
 
 def test_networks_may_know_more_than_logits() -> None:
-    class Talkative(ClassificationTask):
-        """Its network returns a dict."""
-
-        inputs = ("image",)
-        kind = "ct_volume"
-
-        def build_model(self) -> torch.nn.Module:
-            return Brightness()
-
-        def default_optimizer(self) -> torch.optim.Optimizer:
-            return torch.optim.SGD(self._parameters_to_train(), lr=0.1)
-
     task, batch = Talkative(num_classes=2).eval(), tiny_batch()
     found = task.predict_step(batch, 0)
     assert found["id"] == batch["id"]
@@ -174,3 +182,16 @@ class Brightness(torch.nn.Module):
     def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
         score = self.scale * (image.amax((1, 2, 3, 4)) - 0.5)
         return {"logits": torch.stack([-score, score], 1), "other": score}
+
+
+class Talkative(ClassificationTask):
+    """Its network returns a dict."""
+
+    inputs = ("image",)
+    kind = "ct_volume"
+
+    def build_model(self) -> torch.nn.Module:
+        return Brightness()
+
+    def default_optimizer(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self._parameters_to_train(), lr=0.1)
