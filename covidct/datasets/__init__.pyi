@@ -6,6 +6,7 @@ from .cncb import CNCBVolumes as CNCBVolumes
 from .cncb_lesions import CNCBLesions as CNCBLesions
 from .cohort import Cohort as Cohort
 from .covid19_ct_seg import COVID19CTSeg as COVID19CTSeg
+from .covid_ct import COVIDCT as COVIDCT
 from .covidx_ct import COVIDxCT as COVIDxCT
 from .luna16 import LUNA16 as LUNA16
 from .manifest import ManifestCXR as ManifestCXR
@@ -17,6 +18,7 @@ from .phantom import PhantomCXR as PhantomCXR
 from .phantom_confounded import PhantomConfounded as PhantomConfounded
 from .phantom_lesions import PhantomLesions as PhantomLesions
 from .phantom_lungs import PhantomLungs as PhantomLungs
+from .phantom_two_contrasts import PhantomTwoContrasts as PhantomTwoContrasts
 from .slices_of_volumes import SlicesOfVolumes as SlicesOfVolumes
 from .splits import assign_folds as assign_folds
 from .splits import assign_splits as assign_splits
@@ -29,6 +31,7 @@ __all__ = (
     "CNCBSlices",
     "CNCBVolumes",
     "COVID19CTSeg",
+    "COVIDCT",
     "COVIDxCT",
     "Cohort",
     "LUNA16",
@@ -41,6 +44,7 @@ __all__ = (
     "PhantomConfounded",
     "PhantomLesions",
     "PhantomLungs",
+    "PhantomTwoContrasts",
     "Raw",
     "Record",
     "SlicesOfVolumes",
