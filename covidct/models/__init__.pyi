@@ -10,6 +10,7 @@ from .mask_net_weights import StoredDetector as StoredDetector
 from .mask_net_weights import read_detector as read_detector
 from .masked_gap_resnet import MaskedGAPResNet as MaskedGAPResNet
 from .resnext_plus import ResNeXtPlus as ResNeXtPlus
+from .slice_classifier import SliceClassifier as SliceClassifier
 from .slice_lung_segmenter import SliceLungSegmenter as SliceLungSegmenter
 from .trunk import Trunk as Trunk
 from .unet2d import UNet2d as UNet2d
@@ -27,6 +28,7 @@ __all__ = (
     "LungSegmenter",
     "MaskedGAPResNet",
     "ResNeXtPlus",
+    "SliceClassifier",
     "SliceDetections",
     "SliceLungSegmenter",
     "StoredDetector",

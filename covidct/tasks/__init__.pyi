@@ -8,6 +8,7 @@ from .mask_net import CovidCTMaskNetTask as CovidCTMaskNetTask
 from .masked_gap_resnet import MaskedGAPResNetTask as MaskedGAPResNetTask
 from .resnext_plus import ResNeXtPlusTask as ResNeXtPlusTask
 from .segmentation import SegmentationTask as SegmentationTask
+from .slice_classifier import SliceClassifierTask as SliceClassifierTask
 from .slice_segmentation import SliceSegmentationTask as SliceSegmentationTask
 from .unet2d import UNet2dTask as UNet2dTask
 from .unet3d import UNet3dTask as UNet3dTask
@@ -21,6 +22,7 @@ __all__ = (
     "MaskedGAPResNetTask",
     "ResNeXtPlusTask",
     "SegmentationTask",
+    "SliceClassifierTask",
     "SliceSegmentationTask",
     "UNet2dTask",
     "UNet3dTask",

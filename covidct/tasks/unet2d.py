@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -11,6 +9,7 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 
 from covidct.errors import UsageError
 from covidct.models import UNet2d
+from covidct.tasks.cosine import cosine_to_zero
 from covidct.tasks.slice_segmentation import SliceSegmentationTask
 
 if TYPE_CHECKING:
@@ -83,13 +82,4 @@ class UNet2dTask(SliceSegmentationTask):
 
     def default_lr_scheduler(self, optimizer: Optimizer) -> torch.optim.lr_scheduler.LambdaLR | None:
         """The rate falls to zero over the trainer's epochs as a cosine; constant when their number is not set."""
-        epochs = self.trainer.max_epochs
-        if not epochs or epochs < 0:
-            return None
-        # LambdaLR keeps no number of epochs in its state: a training that is resumed for more of them follows those.
-        return torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_falling, epochs=epochs))
-
-
-def _falling(epoch: int, *, epochs: int) -> float:
-    """Share of the learning rate in an epoch, from 1 to 0."""
-    return 0.5 * (1 + math.cos(math.pi * min(epoch / epochs, 1.0)))
+        return cosine_to_zero(optimizer, epochs=self.trainer.max_epochs)

@@ -61,6 +61,7 @@ CASES: dict[str, Case] = {
     ),
     "MaskedGAPResNetTask": Case("masked_gap_resnet", {"backbone": "resnet18", "slice_size": 48}),
     "ResNeXtPlusTask": Case("resnext_plus", {"backbone": "resnet10", "slice_size": 48}),
+    "SliceClassifierTask": Case("slice_classifier", {"backbone": "resnet18"}, lesions_batch, TinyLesionsDataModule),
     "UNet2dTask": Case("unet2d", {"channels": [4, 8]}, lung_slices_batch, TinyLungSlicesDataModule),
     "UNet3dTask": Case("unet3d", {"channels": [4, 8]}, lungs_batch, TinyLungsDataModule),
 }

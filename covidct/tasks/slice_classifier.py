@@ -1,0 +1,116 @@
+"""``SliceClassifierTask``: any torchvision network as a classifier of CT slices, with its recipe."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import torch
+from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
+
+from covidct.errors import UsageError
+from covidct.models import SliceClassifier
+from covidct.tasks.classification import ClassificationTask
+from covidct.tasks.cosine import cosine_to_zero
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
+    from covidct.sample import Kind
+
+__all__ = ("SliceClassifierTask",)
+
+_LEARNING_RATE = 1e-4
+_WEIGHT_DECAY = 1e-2
+
+
+class SliceClassifierTask(ClassificationTask):
+    """Classify CT slices by a torchvision network.
+
+    The slice classifier of the gated dual-contrast ensemble (the practicum's report, "document": section 3.3.2 and
+    appendix A.1). The document compares networks, attention blocks and losses and gives no settings; "recommendation"
+    marks those below.
+
+    Input: ``image`` (B, 1 or 3, H, W) in [0, 1], 224 x 224 pixels windowed to [-1250, 250] HU (recommendation; COVNet's
+    window).
+
+    Training: cross-entropy, or focal loss (document, section 3.3.3), AdamW with learning rate 1e-4, which falls to zero
+    as a cosine, 30 epochs, 32 slices per batch (recommendation). Epochs and batch size belong to the trainer and the
+    data module: see ``examples/configs/slice_classifier.yaml``.
+
+    Args:
+        num_classes: outputs; 3, normal, CAP and COVID-19 (document).
+        backbone: any torchvision network that :class:`covidct.models.Trunk` takes; ``"resnet50"`` (recommendation).
+        attention: ``"cbam"``, ``"eca"`` (document, section 3.3.4) or ``"se"`` (its comparison) in a ResNet, ResNeXt or
+            DenseNet, or None.
+        dropout: share of the features dropped before the linear layer; 0 (recommendation).
+        mean: of one or three channels, in [0, 1]; None is ImageNet's (recommendation).
+        std: of one or three channels, above 0; None is ImageNet's (recommendation).
+        weights: weights of the trunk, fetched at the start of a fresh training: the name of published ones
+            (``"IMAGENET1K_V1"``) or the path of a file, see :meth:`covidct.models.Trunk.load_published`; None is random
+            initialisation.
+        learning_rate: of AdamW, when ``optimizer`` is None.
+        weight_decay: of AdamW, when ``optimizer`` is None; 0.01 (recommendation; torch's default).
+        focal_gamma: gamma of the focal loss; 0 is cross-entropy, 2 the recommendation for the focal loss.
+        class_weights: None, ``"balanced"`` or a factor per class; see :class:`ClassificationTask`.
+        optimizer: makes another optimizer of the parameters; None is the recipe above.
+        lr_scheduler: makes a scheduler of the optimizer; None is the recipe above.
+
+    Raises:
+        UsageError: for a value out of range, or an ``optimizer`` beside a ``learning_rate`` or ``weight_decay``.
+    """
+
+    inputs: ClassVar[tuple[str, ...]] = ("image",)
+    kind: ClassVar[Kind] = "ct_slice"
+    model: SliceClassifier
+
+    def __init__(
+        self,
+        *,
+        num_classes: int = 3,
+        backbone: str = "resnet50",
+        attention: Literal["se", "eca", "cbam"] | None = None,
+        dropout: float = 0.0,
+        mean: list[float] | None = None,
+        std: list[float] | None = None,
+        weights: str | None = None,
+        learning_rate: float = _LEARNING_RATE,
+        weight_decay: float = _WEIGHT_DECAY,
+        focal_gamma: float = 0.0,
+        class_weights: Literal["balanced"] | list[float] | None = None,
+        optimizer: OptimizerCallable | None = None,
+        lr_scheduler: LRSchedulerCallable | None = None,
+    ) -> None:
+        """Build the network."""
+        if optimizer is not None and (learning_rate, weight_decay) != (_LEARNING_RATE, _WEIGHT_DECAY):
+            raise UsageError(
+                "learning_rate and weight_decay belong to the recipe, but another optimizer is given: set them in the "
+                "arguments of that one."
+            )
+        super().__init__(
+            num_classes=num_classes,
+            class_weights=class_weights,
+            focal_gamma=focal_gamma,
+            optimizer=optimizer,
+            lr_scheduler=lr_scheduler,
+        )
+
+    def build_model(self) -> SliceClassifier:
+        """The network, with random weights."""
+        names = ("num_classes", "backbone", "attention", "dropout", "mean", "std")
+        return SliceClassifier(**{name: self.hparams[name] for name in names})
+
+    def start_fresh(self) -> None:
+        """Load ``weights`` into the trunk."""
+        super().start_fresh()
+        if self.hparams["weights"] is not None:
+            self.model.load_backbone(self.hparams["weights"])
+
+    def default_optimizer(self) -> torch.optim.AdamW:
+        """AdamW, learning rate 1e-4, weight decay 0.01: recommendation; the document is silent."""
+        return torch.optim.AdamW(
+            self._parameters_to_train(), lr=self.hparams["learning_rate"], weight_decay=self.hparams["weight_decay"]
+        )
+
+    def default_lr_scheduler(self, optimizer: Optimizer) -> torch.optim.lr_scheduler.LambdaLR | None:
+        """The rate falls to zero over the trainer's epochs as a cosine; constant when their number is not set."""
+        return cosine_to_zero(optimizer, epochs=self.trainer.max_epochs)
