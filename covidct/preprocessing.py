@@ -21,8 +21,12 @@ Kind = Literal["ct_volume", "ct_slice", "cxr"]
 Grid = Literal["cube", "slices"]
 Enhancement = Literal["none", "tone", "stochastic", "equalise", "clahe", "equalise_clahe"]
 Masking = Literal["original", "lungs", "no_lungs"]
+Contrast = Literal["none", "rms", "spread"]
 
 _VERSION = 2  # raise when the meaning of a field changes: old checkpoints are then refused, old cache entries rebuilt
+
+_CHOICES = (("grid", Grid), ("enhancement", Enhancement), ("masking", Masking), ("contrast", Contrast))
+_ADDED = {"contrast": "none"}  # fields that records of this version may lack, and what they meant then
 
 _SMALLEST = 8  # voxels per side
 
@@ -47,6 +51,9 @@ class Preprocessing:
             ``"equalise_clahe"`` (:func:`covidct.functional.equalise`, the one after the other), applied to the windowed
             slices at their final size.
         masking: ``"original"``, ``"lungs"`` (the rest is set to 0) or ``"no_lungs"``.
+        contrast: ``"rms"`` or ``"spread"``: the key ``contrast`` holds that measure
+            (:func:`covidct.functional.contrast_score`) of the windowed slices before enhancement and masking, of CT
+            only; ``"none"``: there is no such key.
     """
 
     kind: Kind
@@ -57,6 +64,7 @@ class Preprocessing:
     mask_source: str = "threshold"
     enhancement: Enhancement = "none"
     masking: Masking = "original"
+    contrast: Contrast = "none"
 
     def __post_init__(self) -> None:
         """Check the values; lists (from YAML or a checkpoint) become tuples."""
@@ -71,13 +79,17 @@ class Preprocessing:
             )
         if not isinstance(self.mask_source, str):
             raise UsageError(f"mask_source={self.mask_source!r} must be a name: use 'none' for no lung mask.")
-        for name, choices in (("grid", Grid), ("enhancement", Enhancement), ("masking", Masking)):
+        for name, choices in _CHOICES:
             if getattr(self, name) not in get_args(choices):
                 raise UsageError(
                     f"{name}={getattr(self, name)!r} is unknown: use one of {', '.join(get_args(choices))}."
                 )
         if self.grid == "slices" and self.kind != "ct_volume":
             raise UsageError(f"grid='slices' is for volumes, not for {self.kind}: leave it at 'cube'.")
+        if self.kind == "cxr" and self.contrast != "none":
+            raise UsageError(
+                "contrast is measured inside the body as CT slices show it, not on X-rays: set contrast=none."
+            )
         if self.masking != "original" and self.mask_source == "none":
             raise UsageError(f"masking={self.masking!r} needs a lung mask: set mask_source.")
 
@@ -94,7 +106,7 @@ class Preprocessing:
         """
         if not isinstance(record, Mapping):
             raise CheckpointError(f"The pre-processing record is damaged (it is {type(record).__name__}): train again.")
-        values = dict(record)
+        values = {**_ADDED, **record}
         version = values.pop("version", None)
         names = {field.name for field in fields(cls)}
         if type(version) is not int or version != _VERSION or set(values) != names:

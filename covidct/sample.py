@@ -19,6 +19,7 @@ position       ()            -               -             float32  place along 
 views          (2,C,H,W)     -               (2,C,H,W)     float32  two augmented views (contrastive tasks only)
 spacing        (2,)          (3,)            (2,)          float32  mm in the order of the image axes, NaN unknown
 affine         -             (4,4)           -             float64  voxel (w,h,d) to LPS mm
+contrast       ()            ()              -             float32  of the scan before enhancement (gated tasks only)
 subject        ()            ()              ()            int64    stable hash of (data set, patient)
 id             str           str             str           -        unique in the data set, free of patient identity
 =============  ============  ==============  ============  =======  ====================================================
@@ -62,6 +63,7 @@ class Sample(TypedDict, total=False):
     views: Tensor
     spacing: Tensor
     affine: Tensor
+    contrast: Tensor
     subject: Tensor
     id: str
 
@@ -81,6 +83,7 @@ _FORM: Mapping[str, tuple[torch.dtype, Mapping[Kind, str]]] = {
     "views": (torch.float32, {"ct_slice": "2CHW", "cxr": "2CHW"}),
     "spacing": (torch.float32, {"ct_slice": "2", "ct_volume": "3", "cxr": "2"}),
     "affine": (torch.float64, {"ct_volume": "44"}),
+    "contrast": (torch.float32, {"ct_slice": "", "ct_volume": ""}),
     "subject": (torch.int64, {"ct_slice": "", "ct_volume": "", "cxr": ""}),
 }
 _REQUIRED = ("image", "id", "subject", "scan")

@@ -11,7 +11,9 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from covidct.datamodules.building import build_blocks, plan_blocks
+from covidct.datamodules.building import build_blocks
+from covidct.datamodules.contrast_sides import one_side, split_of_training
+from covidct.datamodules.entries import Entries
 from covidct.datamodules.lung_masks import LungMasks
 from covidct.datamodules.parts import Parts, divide
 from covidct.datamodules.prepared import PreparedSamples
@@ -22,10 +24,12 @@ from covidct.io import ArrayCache
 from covidct.transforms import Augment, default_augment
 
 if TYPE_CHECKING:
-    from covidct.datamodules.building import Block
+
     from covidct.datasets import Record
     from covidct.datasets.base import Split
     from covidct.errors import CovidctError
+    from covidct.functional import ContrastSplit
+    from covidct.functional.contrast import Side
     from covidct.labels import MaskType
     from covidct.preprocessing import Preprocessing
 
@@ -51,6 +55,8 @@ class BaseDataModule(pl.LightningDataModule):
         preprocessing: what is done to every scan; tasks keep it in their checkpoints.
         failures: record of a source that could not be prepared in this process, to the error; with
             ``on_failure="skip"`` these samples are left out.
+        contrast_split: the line between subjects of low and of high contrast, by Otsu over the training subjects; None
+            before :meth:`setup`, without training subjects, and where no contrast is measured.
     """
 
     def __init__(
@@ -75,6 +81,7 @@ class BaseDataModule(pl.LightningDataModule):
         on_failure: Literal["raise", "skip"],
         allow_subject_overlap: bool = False,
         lung_checkpoint: str | None = None,
+        contrast_side: Side | None = None,
     ) -> None:
         """Check the arguments, which the subclasses describe."""
         super().__init__()
@@ -88,6 +95,11 @@ class BaseDataModule(pl.LightningDataModule):
                 f"{type(dataset).__name__} holds display values in [0, 1], to which no window in HU applies: set "
                 "window=null."
             )
+        if contrast_side not in (None, "low", "high") or (contrast_side and preprocessing.contrast == "none"):
+            raise UsageError(
+                f"contrast_side={contrast_side!r} with contrast={preprocessing.contrast!r} is not usable: use 'low', "
+                "'high' or null, with contrast='rms' or 'spread'."
+            )
         _check_loading(batch_size, num_workers, prepare_workers, on_failure)
         # Paths and objects stay out: checkpoints are plain data and travel to other machines.
         self.save_hyperparameters(
@@ -96,10 +108,12 @@ class BaseDataModule(pl.LightningDataModule):
         self.dataset = dataset
         self.preprocessing = preprocessing
         self.failures: dict[str, CovidctError] = {}
+        self.contrast_split: ContrastSplit | None = None
         self._lung_masks = LungMasks(lung_checkpoint, source=preprocessing.mask_source)
         self._batch_size, self._num_workers, self._prepare_workers = batch_size, num_workers, prepare_workers
         self._seed, self._balanced, self._on_failure = seed, balanced_sampling, on_failure
         self._allow_overlap = allow_subject_overlap
+        self._side, self._contrasts = contrast_side, dict[int, float]()
         self._division = Parts(
             split=split,
             val_fraction=val_fraction,
@@ -112,8 +126,7 @@ class BaseDataModule(pl.LightningDataModule):
         self._augment = train_transform or (default_augment(preprocessing.kind) if augment else None)
         self._cache = ArrayCache(cache_dir or default_cache_dir())
         self._max_slices: int | None = None
-        self._blocks: tuple[Block, ...] | None = None
-        self._available: dict[int, tuple[str, int]] | None = None
+        self._entries = Entries(self._cache, dataset, preprocessing, skip_failures=on_failure == "skip")
         self._parts: dict[Split, list[Record]] = {}
 
     @property
@@ -139,13 +152,13 @@ class BaseDataModule(pl.LightningDataModule):
         failed = build_blocks(
             self._cache,
             self.dataset,
-            self._plan(),
+            self._entries.plan(),
             self.preprocessing,
             lung_masks=self._lung_masks,
             keep_partial=self._on_failure == "skip",
             num_workers=self._prepare_workers,
         )
-        names = self._names()
+        names = self._entries.names()
         self.failures = {names[source]: error for source, error in sorted(failed.items())}
         if self.failures and self._on_failure == "raise":
             shown = " ".join(f"[{name}] {error}" for name, error in list(self.failures.items())[:_SHOWN])
@@ -165,14 +178,15 @@ class BaseDataModule(pl.LightningDataModule):
             UsageError: when :meth:`prepare_data` was not called, or the split cannot be made.
             ManifestError: when one subject is in two parts and ``allow_subject_overlap`` is not set.
         """
-        if self._available is None:
-            self._available = self._find()
+        self._entries.find()
+        self._contrasts = self._entries.contrasts()
         if not self._parts and stage != "predict":
-            usable = [record for record in self.dataset.records if record.source in self._available]
+            usable = [record for record in self.dataset.records if record.source in self._entries.sources]
             labelled = [record for record in usable if record.label >= 0]
             records = labelled if labelled and self._needs_class() else usable
             self._parts = divide(records, self._division, class_names=self.class_names)
             check_no_overlap(self._parts, allow=self._allow_overlap or self.dataset.allow_subject_overlap)
+            self._take_side()
             _log.info("split: %s", {part: len(records) for part, records in self._parts.items()})
 
     def records(self, part: Split) -> list[Record]:
@@ -240,8 +254,8 @@ class BaseDataModule(pl.LightningDataModule):
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """Batches of all samples that can be used, labelled or not, in the data set's order."""
-        available = self._available or {}
-        return self._plain_loader([record for record in self.dataset.records if record.source in available])
+        there = self._entries.sources
+        return self._plain_loader([record for record in self.dataset.records if record.source in there])
 
     def _needs_class(self) -> bool:
         """Whether the task of the trainer learns classes; so does whoever uses the data module without one."""
@@ -270,60 +284,30 @@ class BaseDataModule(pl.LightningDataModule):
     def _samples(
         self, records: list[Record], *, augment: Augment | None, max_slices: int | None = None
     ) -> PreparedSamples:
-        available = self._available or {}
-        slices = self.dataset.slices
-        rank_of = {source: {index: row for row, index in enumerate(indices)} for source, indices in slices.items()}
-        places = [
-            (available[r.source][0], available[r.source][1] if r.slice is None else rank_of[r.source][r.slice])
-            for r in records
-        ]
+        contrasts = (
+            [self._contrasts[self.dataset.subject_hash(record)] for record in records] if self._contrasts else None
+        )
         return PreparedSamples(
             self._cache,
             dataset=self.dataset,
             records=records,
-            places=places,
+            places=self._entries.places(records),
+            contrasts=contrasts,
             augment=augment,
             max_slices=max_slices,
             seed=self._seed,
         )
 
-    def _plan(self) -> tuple[Block, ...]:
-        """Entries of the cache, decided once: content is hashed here."""
-        if self._blocks is None:
-            sources = 1 + max((record.source for record in self.dataset.records), default=-1)
-            keys = [self.dataset.content_key(source, digest=self._cache.digest) for source in range(sources)]
-            packed = self.preprocessing.kind != "ct_volume" and not self.dataset.slices
-            self._blocks = plan_blocks(
-                keys,
-                self.preprocessing,
-                packed=packed and self.preprocessing.size is not None,
-                partial=self._on_failure == "skip",
+    def _take_side(self) -> None:
+        """Draw the line between the sides, where contrast is measured, and keep one side where that is asked for."""
+        measure = self.preprocessing.contrast
+        if measure == "none":
+            return
+        self.contrast_split = split_of_training(self.dataset, self._parts["train"], self._contrasts, measure=measure)
+        if self._side is not None:
+            self._parts = one_side(
+                self.dataset, self._parts, self._contrasts, split=self.contrast_split, side=self._side
             )
-        return self._blocks
-
-    def _find(self) -> dict[int, tuple[str, int]]:
-        """Entry and row of every prepared source; each entry is checked here, once."""
-        found: dict[int, tuple[str, int]] = {}
-        for block in self._plan():
-            entry = self._cache.get(block.key)
-            good: list[int] = [] if entry is None else entry.meta["good"]
-            found |= {block.sources[row]: (block.key, place) for place, row in enumerate(good)}
-        missing = [name for source, name in sorted(self._names().items()) if source not in found]
-        if missing and self._on_failure == "raise":
-            raise UsageError(f"{len(missing)} scans are not in the cache: call prepare_data() before setup().")
-        if missing:
-            # names alone: the reasons may hold paths
-            _log.warning(
-                "%d scans could not be prepared and are left out: %s; .failures has the reasons, and so has the error "
-                "of on_failure='raise'",
-                len(missing),
-                ", ".join(missing),
-            )
-        return found
-
-    def _names(self) -> dict[int, str]:
-        """Source to the id of its first record."""
-        return {record.source: record.id for record in reversed(self.dataset.records)}
 
 
 def _check_loading(batch_size: int, num_workers: int, prepare_workers: int, on_failure: str) -> None:

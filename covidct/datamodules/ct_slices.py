@@ -34,6 +34,11 @@ class CTSliceDataModule(BaseDataModule):
         enhancement: ``"none"``, ``"tone"``, ``"stochastic"``, ``"equalise"``, ``"clahe"`` or ``"equalise_clahe"``; see
             :class:`covidct.preprocessing.Preprocessing`.
         masking: ``"original"``, ``"lungs"`` (the rest becomes 0) or ``"no_lungs"``.
+        contrast: measure the contrast of each subject, ``"rms"`` or ``"spread"``
+            (:func:`covidct.functional.contrast_score`), before enhancement and masking; batches then have the key
+            ``contrast`` that a gate decides by. ``"none"``: they have not.
+        contrast_side: take the subjects of ``"low"`` or ``"high"`` contrast alone, in all parts; the line between them
+            comes from the training subjects of the whole data set. None: all subjects.
         split: ``"manifest"``: the data set's own split; ``"subject"``: by the fractions; ``"auto"``: its own where it
             has one.
         val_fraction: share of the samples for validation.
@@ -70,6 +75,8 @@ class CTSliceDataModule(BaseDataModule):
         lung_checkpoint: str | None = None,
         enhancement: Literal["none", "tone", "stochastic", "equalise", "clahe", "equalise_clahe"] = "none",
         masking: Literal["original", "lungs", "no_lungs"] = "original",
+        contrast: Literal["none", "rms", "spread"] = "none",
+        contrast_side: Literal["low", "high"] | None = None,
         split: Literal["auto", "manifest", "subject"] = "auto",
         val_fraction: float = 0.15,
         test_fraction: float = 0.15,
@@ -95,6 +102,7 @@ class CTSliceDataModule(BaseDataModule):
                 mask_source=mask_source_of(mask_source, lung_checkpoint),
                 enhancement=enhancement,
                 masking=masking,
+                contrast=contrast,
             ),
             batch_size=batch_size,
             num_workers=num_workers,
@@ -113,4 +121,5 @@ class CTSliceDataModule(BaseDataModule):
             lung_checkpoint=lung_checkpoint,
             on_failure=on_failure,
             allow_subject_overlap=allow_subject_overlap,
+            contrast_side=contrast_side,
         )

@@ -37,6 +37,11 @@ class CTVolumeDataModule(BaseDataModule):
         enhancement: ``"none"``, ``"tone"``, ``"stochastic"``, ``"equalise"``, ``"clahe"`` or ``"equalise_clahe"``; see
             :class:`covidct.preprocessing.Preprocessing`.
         masking: ``"original"``, ``"lungs"`` (the rest becomes 0) or ``"no_lungs"``.
+        contrast: measure the contrast of each subject, ``"rms"`` or ``"spread"``
+            (:func:`covidct.functional.contrast_score`), before enhancement and masking; batches then have the key
+            ``contrast`` that a gate decides by. ``"none"``: they have not.
+        contrast_side: take the subjects of ``"low"`` or ``"high"`` contrast alone, in all parts; the line between them
+            comes from the training subjects of the whole data set. None: all subjects.
         split: ``"manifest"``: the data set's own split; ``"subject"``: by the fractions; ``"auto"``: its own where it
             has one.
         val_fraction: share of the samples for validation.
@@ -76,6 +81,8 @@ class CTVolumeDataModule(BaseDataModule):
         lung_checkpoint: str | None = None,
         enhancement: Literal["none", "tone", "stochastic", "equalise", "clahe", "equalise_clahe"] = "none",
         masking: Literal["original", "lungs", "no_lungs"] = "original",
+        contrast: Literal["none", "rms", "spread"] = "none",
+        contrast_side: Literal["low", "high"] | None = None,
         split: Literal["auto", "manifest", "subject"] = "auto",
         val_fraction: float = 0.15,
         test_fraction: float = 0.15,
@@ -103,6 +110,7 @@ class CTVolumeDataModule(BaseDataModule):
                 mask_source=mask_source_of(mask_source, lung_checkpoint),
                 enhancement=enhancement,
                 masking=masking,
+                contrast=contrast,
             ),
             batch_size=batch_size,
             num_workers=num_workers,
@@ -121,6 +129,7 @@ class CTVolumeDataModule(BaseDataModule):
             lung_checkpoint=lung_checkpoint,
             on_failure=on_failure,
             allow_subject_overlap=allow_subject_overlap,
+            contrast_side=contrast_side,
         )
         if max_slices is not None and (type(max_slices) is not int or max_slices < 1):
             raise UsageError(f"max_slices={max_slices!r} is not usable: give a whole number of at least 1, or null.")

@@ -44,6 +44,8 @@ class PreparedSamples(Dataset[Any]):
         augment: applied to every sample; None: the samples as they are.
         max_slices: of volumes, draw this many slices of each sample (:func:`covidct.transforms.draw_slices`); None:
             all of them.
+        contrasts: of the subject of each sample; they stand in for the samples' own, so that all scans of a subject go
+            the same way at a gate. None: nothing stands in.
         seed: with a draw, decides its slices and its augmentation.
     """
 
@@ -56,17 +58,20 @@ class PreparedSamples(Dataset[Any]):
         places: Sequence[tuple[str, int]],
         augment: Augment | None = None,
         max_slices: int | None = None,
+        contrasts: Sequence[float] | None = None,
         seed: int = 0,
     ) -> None:
         """Keep identities as plain arrays, so that workers get no more than they need."""
         self.cache = cache
         self.places = tuple(places)
         self.ids = tuple(record.id for record in records)
-        self.identities = {
+        self.identities: dict[str, NDArray[Any]] = {
             "label": np.array([record.label for record in records], dtype=np.int64),
             "subject": np.array([dataset.subject_hash(record) for record in records], dtype=np.int64),
             "scan": np.array([dataset.scan_hash(record) for record in records], dtype=np.int64),
         }
+        if contrasts is not None:
+            self.identities["contrast"] = np.array(contrasts, dtype=np.float32)
         self.mask_type = dataset.mask_type
         self.augment = augment
         self.max_slices = max_slices

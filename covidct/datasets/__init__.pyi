@@ -7,6 +7,8 @@ from .cncb_lesions import CNCBLesions as CNCBLesions
 from .cohort import Cohort as Cohort
 from .covid19_ct_seg import COVID19CTSeg as COVID19CTSeg
 from .covid_ct import COVIDCT as COVIDCT
+from .covid_ct_md import COVIDCTMDSlices as COVIDCTMDSlices
+from .covid_ct_md import COVIDCTMDVolumes as COVIDCTMDVolumes
 from .covidx_ct import COVIDxCT as COVIDxCT
 from .luna16 import LUNA16 as LUNA16
 from .manifest import ManifestCXR as ManifestCXR
@@ -32,6 +34,8 @@ __all__ = (
     "CNCBVolumes",
     "COVID19CTSeg",
     "COVIDCT",
+    "COVIDCTMDSlices",
+    "COVIDCTMDVolumes",
     "COVIDxCT",
     "Cohort",
     "LUNA16",

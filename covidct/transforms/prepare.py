@@ -24,6 +24,7 @@ from covidct.functional import (
     window_hu,
 )
 from covidct.sample import Sample
+from covidct.transforms.contrast import contrast_of_slices, contrast_of_stack
 from covidct.transforms.lung_source import given_lungs, lungs_of_volume
 from covidct.transforms.resize import resize_affine, resize_slices, resize_spacing
 
@@ -70,7 +71,8 @@ def prepare_volume(
     Returns:
         ``image`` (1, D, H, W) uint16 fixed point, ``lung_mask`` and ``lesion_mask`` (1, D, H, W) uint8 where there
         are any, ``slice_label`` (D,) int64 (-1 outside the scan), ``slice_mask`` (D,) bool (False on slices of the
-        cube outside the scan), ``spacing`` (3,) float32 mm, ``affine`` (4, 4) float64.
+        cube outside the scan), ``spacing`` (3,) float32 mm, ``affine`` (4, 4) float64, and ``contrast`` ()
+        float32 where the record asks for it.
 
     Raises:
         InputError: when no lungs are found, a needed mask is missing, or the values or geometry do not suit.
@@ -89,7 +91,7 @@ def prepare_volume(
         masks = {key: None if mask is None else resample_mask(mask, volume, grid) for key, mask in masks.items()}
         index = _nearest_slices(volume, grid)
     inside = (index >= 0) & (index < volume.shape[0])
-    prepared = _finish(grid.array, preprocessing, masks)
+    prepared = _finish(grid.array, preprocessing, masks) | _known(contrast_of_stack(grid.array, preprocessing))
     if slice_label is not None:
         prepared["slice_label"] = np.where(inside, slice_label[index.clip(0, volume.shape[0] - 1)], -1)
     prepared["slice_mask"] = inside
@@ -120,7 +122,7 @@ def prepare_slices(
     Returns:
         N slices: ``image`` (N, 1, H, W) uint16 fixed point, ``lung_mask`` and ``lesion_mask`` (N, 1, H, W) uint8,
         ``slice_label`` (N,) int64, ``position`` (N,) float32 (mm above the lowest slice, else index), ``spacing``
-        (N, 2) float32 mm.
+        (N, 2) float32 mm, and ``contrast`` (N,) float32, of each slice alone, where the record asks for it.
 
     Raises:
         InputError: when no lungs are found, a needed mask is missing, or an index lies outside the volume.
@@ -135,6 +137,7 @@ def prepare_slices(
         volume.array[chosen], {k: None if m is None else m[chosen] for k, m in masks.items()}, preprocessing.size
     )
     prepared = {key: value.swapaxes(0, 1) for key, value in _finish(image, preprocessing, masks).items()}
+    prepared |= _known(contrast_of_slices(image, preprocessing))
     if slice_label is not None:
         prepared["slice_label"] = slice_label[chosen]
     step = volume.spacing[0] if volume.spacing[0] > 0 else 1.0
@@ -178,6 +181,7 @@ def prepare_image(
         grey[None], {k: None if m is None else m[None] for k, m in masks.items()}, preprocessing.size
     )
     prepared = {key: value.swapaxes(0, 1) for key, value in _finish(stack, preprocessing, resized).items()}
+    prepared |= _known(contrast_of_slices(stack, preprocessing))
     prepared["spacing"] = resize_spacing(image.spacing, grey.shape, stack.shape[1:])[None]
     if preprocessing.kind == "ct_slice":
         prepared["position"] = np.zeros(1, dtype=np.float32)
@@ -237,6 +241,11 @@ def _finish(array: NDArray[Any], preprocessing: Preprocessing, masks: Mapping[st
     return prepared
 
 
+def _known(contrast: NDArray[np.float32] | None) -> Arrays:
+    """The key ``contrast``, where there is one."""
+    return {} if contrast is None else {"contrast": contrast}
+
+
 def _enhanced(array: NDArray[Any], preprocessing: Preprocessing) -> NDArray[np.float32]:
     """(N, H, W) slices, windowed to [0, 1] and enhanced by a published method; a new array."""
     window, name = preprocessing.window, preprocessing.enhancement
@@ -260,7 +269,7 @@ def _stack(
 ) -> Arrays:
     """Every slice of the scan at its in-plane size."""
     image, resized = resize_slices(volume.array, masks, preprocessing.size)
-    prepared = _finish(image, preprocessing, resized)
+    prepared = _finish(image, preprocessing, resized) | _known(contrast_of_stack(image, preprocessing))
     if slice_label is not None:
         prepared["slice_label"] = slice_label.copy()
     before, after = volume.shape[1:], image.shape[1:]
