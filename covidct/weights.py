@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = (
     "RECORD_KEY",
+    "batch_counters",
     "imagenet_weights",
     "load_checkpoint",
     "load_foreign",
@@ -212,21 +213,43 @@ def imagenet_weights(backbone: str, source: str) -> dict[str, Tensor]:
             a ``.pth``, ``.pt`` or ``.safetensors`` file.
 
     Returns:
-        Names to CPU tensors, as torchvision names them (with the classifier ``fc``).
+        Names to CPU tensors, as torchvision names them (with the classifier ``fc``), and :func:`batch_counters` where
+        the file has none.
 
     Raises:
         UsageError: when the network has no weights of that name.
         WeightsError: when the file can neither be read nor downloaded, or is damaged.
     """
     if Path(source).suffix in _SUFFIXES:
-        return load_weights(source)[0]
+        return _with_counters(load_weights(source)[0])
     url = _weights_url(backbone, source)
     name = Path(urlparse(url).path).name
     path = Path(torch.hub.get_dir()) / "checkpoints" / name
     found = re.search(r"-([0-9a-f]{8,})\.", name)
     if not path.is_file():
         _download(url, path, found.group(1) if found else None)
-    return load_weights(path, sha256=found.group(1) if found else None)[0]
+    return _with_counters(load_weights(path, sha256=found.group(1) if found else None)[0])
+
+
+def batch_counters(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Numbers of batches that batch normalisation has seen, for states of before PyTorch 0.4.1, which have none.
+
+    torchvision publishes such files to this day. ``torch.nn.BatchNorm2d`` fills the counters up with 0 in the same way,
+    and none of ours reads them.
+
+    Args:
+        state: names to tensors.
+
+    Returns:
+        Name of the counter to () int64, for each running mean of ``state``.
+    """
+    means = [name for name in state if name.endswith(".running_mean")]
+    return {name.removesuffix("running_mean") + "num_batches_tracked": torch.tensor(0) for name in means}
+
+
+def _with_counters(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state, with the counters that it lacks."""
+    return batch_counters(state) | state
 
 
 def _weights_url(backbone: str, name: str) -> str:

@@ -216,6 +216,16 @@ def test_imagenet_weights_by_name_come_from_disk_and_are_verified(hub: Path, mon
         imagenet_weights("resnet18", "IMAGENET1K_V1")
 
 
+def test_published_files_without_batch_counters_get_them(tmp_path: Path) -> None:
+    network = tv.resnet18(weights=None)
+    old = {name: value for name, value in network.state_dict().items() if "num_batches" not in name}
+    assert len(old) == 102  # as in resnet18-f37072fd.pth
+    torch.save(old, tmp_path / "old.pth")
+    found = imagenet_weights("resnet18", str(tmp_path / "old.pth"))
+    assert set(found) == set(network.state_dict())
+    assert all(found[name].equal(value) for name, value in network.state_dict().items())
+
+
 @pytest.mark.parametrize("name", ["IMAGENET1K_V2", "ResNet50_Weights.IMAGENET1K_V2", "DEFAULT"])
 def test_absent_imagenet_weights_name_address_file_and_remedy(hub: Path, name: str) -> None:
     with pytest.raises(WeightsError) as error:

@@ -74,13 +74,15 @@ def insert_attention(network: nn.Module, kind: Attention) -> None:
         kind: of attention.
 
     Raises:
-        UsageError: for another kind of network, or an unknown kind of attention.
+        UsageError: for another kind of network, one that has attention blocks already, or an unknown kind of attention.
     """
+    if any(isinstance(part, SqueezeExcite | EfficientChannelAttention | CBAM) for part in network.modules()):
+        raise UsageError("The network holds attention blocks already: insert them once.")
     if isinstance(network, ResNet):
         for block in [m for m in network.modules() if isinstance(m, BasicBlock | Bottleneck)]:
             name = "bn3" if isinstance(block, Bottleneck) else "bn2"
-            norm = block.get_submodule(name)
-            setattr(block, name, NormThenAttention(norm, new_attention(kind, _channels(norm))))
+            norm = getattr(block, name)
+            setattr(block, name, NormThenAttention(norm, new_attention(kind, norm.num_features)))
     elif isinstance(network, DenseNet):
         network.features = nn.Sequential(_with_attention(network.features, kind))
     else:
@@ -101,11 +103,3 @@ def _with_attention(features: nn.Sequential, kind: Attention) -> OrderedDict[str
             channels = first.norm1.num_features + growth * first.conv2.out_channels
             parts[f"attention{name.removeprefix('denseblock')}"] = new_attention(kind, channels)
     return parts
-
-
-def _channels(norm: nn.Module) -> int:
-    """Channels that a normalisation is for."""
-    channels = getattr(norm, "num_features", None)
-    if not isinstance(channels, int):
-        raise UsageError("The network holds attention blocks already: insert them once.")
-    return channels

@@ -14,7 +14,7 @@ from covidct.labels import LESION_CLASSES
 from covidct.models.lesion_detector import IMAGENET_MEAN, IMAGENET_STD
 from covidct.models.lesion_mask_rcnn import LesionMaskRCNN
 from covidct.preprocessing import Preprocessing
-from covidct.weights import RECORD_KEY, load_checkpoint, load_foreign
+from covidct.weights import RECORD_KEY, batch_counters, load_checkpoint, load_foreign
 
 if TYPE_CHECKING:
     import os
@@ -173,7 +173,7 @@ def read_reference(path: str | os.PathLike[str]) -> StoredDetector:
     return StoredDetector(
         source=name,
         # the buffers of our networks are constants that the reference keeps outside its state
-        state=_counters(state) | state | _normalisation(),
+        state=batch_counters(state) | state | _normalisation(),
         arguments=_arguments(state, name),
         anchors=_anchors(content.get("anchor_generator"), name),
         is_classifier=classifier,
@@ -186,15 +186,6 @@ def _today(name: str) -> str:
         if name.startswith(theirs) and not name.startswith(ours):  # weights that were saved again are today's already
             return ours + name[len(theirs) :]
     return name
-
-
-def _counters(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Batches seen by batch normalisation: a frozen one of torchvision has no such counter, and none of ours reads it.
-
-    ``torch.nn.BatchNorm2d`` fills it up in the same way when it loads such a state.
-    """
-    means = [name for name in state if name.endswith(".running_mean")]
-    return {name.removesuffix("running_mean") + "num_batches_tracked": torch.tensor(0) for name in means}
 
 
 def _normalisation() -> dict[str, Tensor]:
