@@ -1,5 +1,6 @@
 from .case import CaseMetrics as CaseMetrics
 from .case import Cases as Cases
+from .case import case_scores as case_scores
 from .comparison import PairedComparison as PairedComparison
 from .comparison import PairedTest as PairedTest
 from .comparison import compare_cohorts as compare_cohorts
@@ -9,11 +10,16 @@ from .curves import RocCurve as RocCurve
 from .detection import DetectionMetrics as DetectionMetrics
 from .estimates import Estimate as Estimate
 from .estimates import TriageReport as TriageReport
+from .features import ContrastiveMetrics as ContrastiveMetrics
+from .features import FeatureMetrics as FeatureMetrics
+from .features import feature_spread as feature_spread
 from .mask_ap import REFERENCE_THRESHOLDS as REFERENCE_THRESHOLDS
 from .mask_ap import reference_mask_ap as reference_mask_ap
 from .paired import McNemar as McNemar
 from .paired import auroc_difference as auroc_difference
 from .paired import mcnemar as mcnemar
+from .probes import knn_probabilities as knn_probabilities
+from .probes import probe_probabilities as probe_probabilities
 from .rates import RATES as RATES
 from .rates import rates_table as rates_table
 from .segmentation import SEGMENTATION_SCORES as SEGMENTATION_SCORES
@@ -32,8 +38,10 @@ __all__ = (
     "CalibrationBin",
     "CaseMetrics",
     "Cases",
+    "ContrastiveMetrics",
     "DetectionMetrics",
     "Estimate",
+    "FeatureMetrics",
     "McNemar",
     "PairedComparison",
     "PairedTest",
@@ -48,9 +56,13 @@ __all__ = (
     "TriageReport",
     "VolumeSlices",
     "auroc_difference",
+    "case_scores",
     "compare_cohorts",
     "compare_predictions",
+    "feature_spread",
+    "knn_probabilities",
     "mcnemar",
+    "probe_probabilities",
     "rates_table",
     "reference_mask_ap",
     "report_from_confusion",

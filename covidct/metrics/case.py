@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-__all__ = ("CaseMetrics", "Cases")
+__all__ = ("CaseMetrics", "Cases", "case_scores")
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ class CaseMetrics(CollectedCases):
                 f"{len(self.class_names)} classes: leave out cases of unknown class."
             )
         lost = np.asarray(~np.isfinite(cases.prob).all(1))
-        values = _score(np.where(lost[:, None], 0.0, cases.prob), cases.target, self.class_names)
+        values = case_scores(np.where(lost[:, None], 0.0, cases.prob), cases.target, self.class_names)
         if lost.any():
             _LOGGER.warning("%d of %d cases have probabilities that are not finite: no score.", lost.sum(), len(lost))
             values = dict.fromkeys(values, float("nan"))
@@ -111,13 +111,32 @@ class CaseMetrics(CollectedCases):
         return Cases(**self.rows())
 
 
-def _score(prob: NDArray[np.float64], target: NDArray[np.int64], names: tuple[str, ...]) -> dict[str, float]:
-    """Flat names and values of the scores without intervals."""
+def case_scores(
+    prob: NDArray[np.float64],
+    target: NDArray[np.int64],
+    class_names: Sequence[str],
+    *,
+    predicted: NDArray[np.int64] | None = None,
+) -> dict[str, float]:
+    """The scores that :class:`CaseMetrics` gives, by the same names.
+
+    Args:
+        prob: (N, C) probabilities.
+        target: (N,) class indices.
+        class_names: C names.
+        predicted: (N,) classes that were called; None: the most probable ones.
+
+    Returns:
+        Values by name; NaN where a score is not defined.
+    """
+    names = tuple(class_names)
     if not len(prob):
         prob, target, weights = np.eye(len(names))[:1], np.zeros(1, np.int64), np.zeros((1, 1))
+        predicted = None
     else:
         weights = np.ones((1, len(prob)))
-    confusion = scores.weighted_confusion(prob.argmax(1), target, weights, classes=len(names))
+    called = prob.argmax(1) if predicted is None else predicted
+    confusion = scores.weighted_confusion(called, target, weights, classes=len(names))
     true = confusion.sum(2)
     present = true[0] > 0
     found = scores.confusion_scores(confusion, names, present)

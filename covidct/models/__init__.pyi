@@ -10,6 +10,7 @@ from .mask_net_weights import StoredDetector as StoredDetector
 from .mask_net_weights import read_detector as read_detector
 from .masked_gap_resnet import MaskedGAPResNet as MaskedGAPResNet
 from .resnext_plus import ResNeXtPlus as ResNeXtPlus
+from .self_trans import SelfTransDenseNet as SelfTransDenseNet
 from .slice_classifier import SliceClassifier as SliceClassifier
 from .slice_lung_segmenter import SliceLungSegmenter as SliceLungSegmenter
 from .trunk import Trunk as Trunk
@@ -28,6 +29,7 @@ __all__ = (
     "LungSegmenter",
     "MaskedGAPResNet",
     "ResNeXtPlus",
+    "SelfTransDenseNet",
     "SliceClassifier",
     "SliceDetections",
     "SliceLungSegmenter",

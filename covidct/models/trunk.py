@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from torchvision import models as tv
 
-from covidct.errors import BatchError, UsageError
+from covidct.errors import BatchError, UsageError, WeightsError
 from covidct.layers import Attention, insert_attention
+from covidct.models.contrastive_weights import is_checkpoint, read_contrastive
 from covidct.models.volume_inputs import check_statistics
 from covidct.weights import imagenet_weights, load_state
 
@@ -36,6 +38,7 @@ class Trunk(nn.Module):
 
     Attributes:
         backbone: its name.
+        attention: its attention blocks, None without.
         width: F, number of features.
         last_maps: name of the submodule of ``network`` that gives the last feature map, None where there is none.
 
@@ -45,7 +48,7 @@ class Trunk(nn.Module):
         attention: blocks put into a ResNet, ResNeXt or DenseNet; see :func:`covidct.layers.insert_attention`.
         mean: of one or three channels, in [0, 1]; None is ImageNet's.
         std: of one or three channels, above 0; None is ImageNet's.
-        weights: torchvision weights by name or path, loaded at once; None is random initialisation.
+        weights: what :meth:`load_published` takes, loaded at once; None is random initialisation.
 
     Raises:
         UsageError: for an unknown network, attention that does not suit it, or impossible statistics.
@@ -76,7 +79,7 @@ class Trunk(nn.Module):
         network.set_submodule(self._classifier, nn.Identity())
         if attention is not None:
             insert_attention(network, attention)
-        self.backbone = backbone
+        self.backbone, self.attention = backbone, attention
         self.width = last.in_features
         self.last_maps = next((name for name in _LAST_MAPS if hasattr(network, name)), None)
         if backbone.startswith(_CHANNELS_LAST):
@@ -91,13 +94,36 @@ class Trunk(nn.Module):
         """Load published weights; attention blocks keep theirs, the published classifier is left out.
 
         Args:
-            weights: name in torchvision's weights enum of the backbone, or path of a file with torchvision's names.
+            weights: name in torchvision's weights enum of the backbone, or path of a file with torchvision's names; or
+                a ``.ckpt`` file of :class:`covidct.tasks.SelfTransTask`, whose query trunk is taken whole, attention
+                too: backbone, attention, mean and standard deviation must be this network's.
 
         Raises:
             UsageError: when the backbone has no weights of that name.
             WeightsError: when they cannot be had or do not fit.
         """
+        if is_checkpoint(weights):
+            self._load_contrastive(weights)
+            return
         self.load_torchvision(imagenet_weights(self.backbone, weights), source=weights)
+
+    def _load_contrastive(self, path: str) -> None:
+        """Load the query trunk of a contrastive pre-training."""
+        stored, name = read_contrastive(path), Path(path).name
+        if (stored.backbone, stored.attention) != (self.backbone, self.attention):
+            raise WeightsError(
+                f"{name} holds a {stored.backbone} with attention={stored.attention}, not a {self.backbone} with "
+                f"attention={self.attention}: set backbone and attention as there."
+            )
+        if any((stored.trunk[key] != own).any() for key, own in (("mean", self.mean), ("std", self.std))):
+            mean, std = ([round(v, 8) for v in stored.trunk[key].flatten().tolist()] for key in ("mean", "std"))
+            raise WeightsError(
+                f"The trunk in {name} was trained on images normalised with mean={mean} and std={std}: set them so, "
+                "weights and normalisation belong together."
+            )
+        prefix = "network."
+        network = {key.removeprefix(prefix): v for key, v in stored.trunk.items() if key.startswith(prefix)}
+        load_state(self.network, network, source=name)
 
     def load_torchvision(self, state: Mapping[str, Tensor], *, source: str) -> None:
         """Load a state under torchvision's names; attention blocks keep theirs, the classifier is left out.

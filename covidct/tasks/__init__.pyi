@@ -1,5 +1,6 @@
 from .base import BaseTask as BaseTask
 from .classification import ClassificationTask as ClassificationTask
+from .contrastive import ContrastiveTask as ContrastiveTask
 from .convert import convert_reference as convert_reference
 from .detection import DetectionTask as DetectionTask
 from .lesion_mask_rcnn import LesionMaskRCNNTask as LesionMaskRCNNTask
@@ -8,6 +9,7 @@ from .mask_net import CovidCTMaskNetTask as CovidCTMaskNetTask
 from .masked_gap_resnet import MaskedGAPResNetTask as MaskedGAPResNetTask
 from .resnext_plus import ResNeXtPlusTask as ResNeXtPlusTask
 from .segmentation import SegmentationTask as SegmentationTask
+from .self_trans import SelfTransTask as SelfTransTask
 from .slice_classifier import SliceClassifierTask as SliceClassifierTask
 from .slice_segmentation import SliceSegmentationTask as SliceSegmentationTask
 from .unet2d import UNet2dTask as UNet2dTask
@@ -16,12 +18,14 @@ from .unet3d import UNet3dTask as UNet3dTask
 __all__ = (
     "BaseTask",
     "ClassificationTask",
+    "ContrastiveTask",
     "CovidCTMaskNetTask",
     "DetectionTask",
     "LesionMaskRCNNTask",
     "MaskedGAPResNetTask",
     "ResNeXtPlusTask",
     "SegmentationTask",
+    "SelfTransTask",
     "SliceClassifierTask",
     "SliceSegmentationTask",
     "UNet2dTask",

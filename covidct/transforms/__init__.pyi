@@ -15,6 +15,9 @@ from .prepare import prepare_volume as prepare_volume
 from .prepare import to_sample as to_sample
 from .resnext_plus_augment import resnext_plus_augment as resnext_plus_augment
 from .segmentation import segmentation_augment as segmentation_augment
+from .self_trans_augment import self_trans_augment as self_trans_augment
+from .two_views import TwoViews as TwoViews
+from .two_views import moco_views as moco_views
 from .window import LungMaskd as LungMaskd
 from .window import WindowHUd as WindowHUd
 
@@ -29,13 +32,16 @@ __all__ = (
     "RemoveBackgroundd",
     "StochasticEnhanced",
     "ToneMapd",
+    "TwoViews",
     "WindowHUd",
     "default_augment",
     "draw_slices",
+    "moco_views",
     "prepare_image",
     "prepare_slices",
     "prepare_volume",
     "resnext_plus_augment",
     "segmentation_augment",
+    "self_trans_augment",
     "to_sample",
 )

@@ -15,6 +15,7 @@ from covidct.tasks import BaseTask, DetectionTask
 from tests.fakes.lesions import TinyLesionsDataModule, lesions_batch
 from tests.fakes.lung_slices import TinyLungSlicesDataModule, lung_slices_batch
 from tests.fakes.lungs import TinyLungsDataModule, lungs_batch
+from tests.fakes.two_views import TinyViewsDataModule, views_batch
 from tests.fakes.volumes import TinyVolumesDataModule, tiny_batch
 
 if TYPE_CHECKING:
@@ -61,6 +62,12 @@ CASES: dict[str, Case] = {
     ),
     "MaskedGAPResNetTask": Case("masked_gap_resnet", {"backbone": "resnet18", "slice_size": 48}),
     "ResNeXtPlusTask": Case("resnext_plus", {"backbone": "resnet10", "slice_size": 48}),
+    "SelfTransTask": Case(
+        "self_trans",
+        {"backbone": "resnet18", "dim": 8, "queue_size": 6, "bn_groups": 2},
+        views_batch,
+        TinyViewsDataModule,
+    ),
     "SliceClassifierTask": Case("slice_classifier", {"backbone": "resnet18"}, lesions_batch, TinyLesionsDataModule),
     "UNet2dTask": Case("unet2d", {"channels": [4, 8]}, lung_slices_batch, TinyLungSlicesDataModule),
     "UNet3dTask": Case("unet3d", {"channels": [4, 8]}, lungs_batch, TinyLungsDataModule),

@@ -21,7 +21,14 @@ import covidct
 from covidct import tasks
 from covidct.errors import BatchError, CovidctError
 from covidct.sample import check_batch
-from covidct.tasks import BaseTask, DetectionTask, SegmentationTask, SliceSegmentationTask, load_task
+from covidct.tasks import (
+    BaseTask,
+    ContrastiveTask,
+    DetectionTask,
+    SegmentationTask,
+    SliceSegmentationTask,
+    load_task,
+)
 from covidct.weights import RECORD_KEY
 
 if TYPE_CHECKING:
@@ -43,10 +50,12 @@ def loss_of(task: BaseTask, batch: Any) -> torch.Tensor:  # noqa: ANN401
 
 
 def outputs(task: BaseTask, batch: Any) -> torch.Tensor:  # noqa: ANN401
-    """Probabilities of a classifier, boxes and scores of a detector, logits of another task, in evaluation mode."""
+    """Probabilities of a classifier, boxes and scores of a detector, features or logits of another, evaluated."""
     task.eval()
     with torch.no_grad():
         found: dict[str, Any] = task.predict_step(batch, 0)
+        if isinstance(task, ContrastiveTask):
+            return torch.as_tensor(found["features"])
         if isinstance(task, DetectionTask):
             return torch.cat([torch.cat([one["boxes"], one["scores"][:, None]], 1) for one in found["detections"]])
         return torch.as_tensor(found["prob"] if "prob" in found else task(batch))
@@ -110,6 +119,9 @@ def test_every_stage_runs(make: Make, case: Case, trainer: MakeTrainer) -> None:
         assert first["mask"].dtype == torch.uint8
         assert first["mask"].shape == case.batch()["lesion_mask"].shape
         assert len(first["detections"]) == len(first["id"])
+    elif isinstance(task, ContrastiveTask):
+        assert first["features"].dtype == torch.float32
+        assert first["features"].shape == (len(first["id"]), task.model.width)
     else:
         assert first["pred"].shape == (len(first["id"]),)
         torch.testing.assert_close(first["prob"].sum(1), torch.ones(len(first["id"])))
@@ -188,7 +200,8 @@ def test_bf16_autocast_is_finite(make: Make, case: Case, trainer: MakeTrainer) -
     run = trainer(precision="bf16-mixed")
     run.fit(task, datamodule=case.data())
     assert run.callback_metrics["train_loss"].isfinite()
-    assert run.callback_metrics["val_loss"].isfinite()
+    # validation images of a contrastive task have no second view to compare with
+    assert run.callback_metrics["val_feature_std" if isinstance(task, ContrastiveTask) else "val_loss"].isfinite()
     assert all(parameter.isfinite().all() for parameter in task.parameters())
 
 
