@@ -36,6 +36,7 @@ ELEMENTS: dict[int, tuple[str, str]] = {
     0x00200032: ("position", "floats"),
     0x00200037: ("orientation", "floats"),
     0x00200100: ("temporal", "integer"),
+    0x00201041: ("location", "floats"),
     0x00280002: ("samples", "short"),
     0x00280004: ("photometric", "text"),
     0x00280008: ("frames", "integer"),
