@@ -21,7 +21,7 @@ from covidct.volume import Finding
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from covidct.inference import ScanInput
+    from covidct.io import ScanInput
 
 __all__ = ("CohortFolder",)
 

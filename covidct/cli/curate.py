@@ -142,7 +142,7 @@ def _found(sources: Sequence[Path], pattern: str | None) -> tuple[tuple[Entry, .
     """Scans of folders; folders between the named one and a scan give split and label."""
     from covidct.curation import Entry
     from covidct.curation.listing import with_subjects
-    from covidct.inference import discover
+    from covidct.io import discover
 
     entries: list[Entry] = []
     for source in sources:

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from covidct.errors import CovidctError, UsageError
-from covidct.inference import discover
-from covidct.inference.discover import is_dicom
+from covidct.io.discover import discover, is_dicom
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from covidct.inference import ScanInput
+    from covidct.io import ScanInput
 
 __all__ = ("LesionInput", "find_lesion_inputs", "name_targets")
 
@@ -49,7 +48,7 @@ def find_lesion_inputs(paths: Iterable[Path], *, series: str | None = None) -> l
     """Look through files and folders; each picture of a folder of pictures is an input of its own.
 
     Args:
-        paths: files and folders, see :func:`covidct.inference.discover`.
+        paths: files and folders, see :func:`covidct.io.discover`.
         series: take this series alone where a path holds several.
 
     Raises:

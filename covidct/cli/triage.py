@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from covidct.cli.cohort_folder import CohortFolder
-    from covidct.inference import Predictor, ScanInput
+    from covidct.inference import Predictor
+    from covidct.io import ScanInput
     from covidct.result import CohortResult
 
 __all__ = ("run", "triage_inputs")
@@ -73,9 +74,10 @@ def triage_inputs(
         0, 1 when some inputs failed, 3 when all did.
     """
     from covidct.cli.cohort_folder import CohortFolder
-    from covidct.inference import Predictor, discover
+    from covidct.inference import Predictor
     from covidct.inference.lesion_network import given_thresholds
     from covidct.inference.triage import run_record
+    from covidct.io import discover
 
     predictor = Predictor(
         checkpoint,

@@ -1,5 +1,3 @@
-from .discover import ScanInput as ScanInput
-from .discover import discover as discover
 from .lesions import LesionSegmentation as LesionSegmentation
 from .lesions import segment_lesions as segment_lesions
 from .predictor import Predictor as Predictor
@@ -16,8 +14,6 @@ __all__ = (
     "Predictor",
     "Pseudonyms",
     "SLICE_RULE",
-    "ScanInput",
-    "discover",
     "scan_probabilities",
     "segment_lesions",
     "segment_scan",

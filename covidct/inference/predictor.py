@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Mapping
 
-    from covidct.inference.discover import ScanInput
+    from covidct.io.discover import ScanInput
     from covidct.preprocessing import Preprocessing
     from covidct.result import ScanResult
     from covidct.tasks import BaseTask

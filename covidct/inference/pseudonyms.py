@@ -17,7 +17,7 @@ from covidct.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from covidct.inference.discover import ScanInput
+    from covidct.io.discover import ScanInput
 
 __all__ = ("Pseudonyms",)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import platform
-import re
 import secrets
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -13,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import covidct
 from covidct import RESEARCH_USE
 from covidct.errors import CovidctError
-from covidct.inference.discover import discover
 from covidct.inference.predictor import Predictor
 from covidct.inference.slices import SLICE_RULE
+from covidct.io.anonymous import anonymous
+from covidct.io.discover import discover
 from covidct.result import CohortResult, ScanResult
 
 if TYPE_CHECKING:
@@ -23,12 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
-    from covidct.inference.discover import ScanInput
+    from covidct.io.discover import ScanInput
 
-__all__ = ("anonymous", "examine", "run_record", "triage")
+__all__ = ("examine", "run_record", "triage")
 
 _LOGGER = logging.getLogger(__name__)
-_UID = re.compile(r"\b\d+(?:\.\d+){4,}\b")  # PS3.5 section 9.1: dotted numbers; five parts are no decimal or version
 _PACKAGES = ("torch", "torchvision", "pytorch-lightning", "monai", "SimpleITK", "pydicom", "numpy")
 
 
@@ -47,7 +46,7 @@ def triage(
     """Apply a checkpoint to all scans among files, folders and zips.
 
     Args:
-        paths: what to look through, see :func:`covidct.inference.discover`.
+        paths: what to look through, see :func:`covidct.io.discover`.
         checkpoint: a ``.ckpt`` file of a task on CT volumes or CT slices.
         lung_checkpoint: a ``.ckpt`` file of a lung network, see :class:`Predictor`.
         device: ``"auto"`` or a torch device.
@@ -116,37 +115,6 @@ def _without_names(result: ScanResult, scan: ScanInput) -> ScanResult:
 
     clean = tuple(replace(finding, message=anonymous(finding.message, scan.path)) for finding in result.findings)
     return replace(result, findings=clean)
-
-
-def anonymous(sentence: str, path: Path) -> str:
-    """A sentence without what leads to the input: its path, the names of files in it, unique identifiers.
-
-    Args:
-        sentence: of an error or finding.
-        path: the input it is about.
-    """
-    names = {str(path), str(path.resolve()), path.name, path.stem}
-    if path.is_dir():
-        names.update(part for file in path.rglob("*") for part in (file.name, file.stem))
-    elif path.suffix.lower() == ".zip":
-        names.update(_names_in_zip(path))
-    for name in sorted(names, key=len, reverse=True):
-        if len(name) > 2:  # shorter ones are words such as "CT"
-            sentence = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "(input)", sentence)
-    return _UID.sub("(uid)", sentence)
-
-
-def _names_in_zip(path: Path) -> set[str]:
-    """Names of the entries of a zip; none when it cannot be listed."""
-    import zipfile
-    from pathlib import PurePosixPath
-
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = [PurePosixPath(name) for name in archive.namelist()]
-    except (OSError, ValueError, zipfile.BadZipFile):
-        return set()
-    return {part for entry in entries for part in (str(entry), *entry.parts, entry.stem)}
 
 
 def run_record(predictor: Predictor) -> dict[str, Any]:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from covidct.io.faults import OnFault
     from covidct.io.geometry import Stack
 
-__all__ = ("dicom_info", "read_dicom")
+__all__ = ("dicom_info", "read_dicom", "read_dicom_with_info")
 
 _KINDS = {
     "CR": "a projection X-ray", "DX": "a projection X-ray", "MR": "a magnetic resonance scan", "OT": "an image",
@@ -62,21 +62,24 @@ def dicom_info(path: str | os.PathLike[str]) -> list[SeriesInfo]:
             findings = tuple(fault.finding("error") for fault in loose)
             infos.append(SeriesInfo("", "dicom", "", (0, 0, 0), (nan, nan, nan), (), findings))
         for index, series in enumerate(found):
-            files = tuple(item.path for item in series.items)
-            shape = (len(series.slices), *series.slices[0].shape)
-            modality = series.modality
             _check_modality(series)
             if series.has_pixels:
                 examine(series, _same_pixels)
             faults = [*series.faults, *(loose if index == 0 else ())]
-            spacing = _spacing(series)
             findings = tuple(fault.finding("error") for fault in faults)
             if series.slices and series.has_pixels and (missing := missing_codec(series.slices[0])):
                 findings += (Finding("missing_codec", f"The pixels are {missing}.", "refused"),)
-            headers = [s.values for s in series.slices]
-            known = (_thickness(series), *contrast_of(headers), *acquisition_of(headers))
-            infos.append(SeriesInfo(series.uid, "dicom", modality, shape, spacing, files, findings, *known))
+            infos.append(_info(series, findings))
     return infos
+
+
+def _info(series: Series, findings: tuple[Finding, ...]) -> SeriesInfo:
+    """What the headers of a series say."""
+    shape = (len(series.slices), *series.slices[0].shape)
+    files = tuple(item.path for item in series.items)
+    headers = [s.values for s in series.slices]
+    known = (_thickness(series), *contrast_of(headers), *acquisition_of(headers))
+    return SeriesInfo(series.uid, "dicom", series.modality, shape, _spacing(series), files, findings, *known)
 
 
 def read_dicom(path: str | os.PathLike[str], *, series: str | None = None, on_fault: OnFault = "error") -> Volume:
@@ -102,6 +105,13 @@ def read_dicom(path: str | os.PathLike[str], *, series: str | None = None, on_fa
         CodecError: an unknown compression.
         InputError: damaged files, an unsafe zip, values that are no Hounsfield units.
     """
+    return read_dicom_with_info(path, series=series, on_fault=on_fault)[0]
+
+
+def read_dicom_with_info(
+    path: str | os.PathLike[str], *, series: str | None = None, on_fault: OnFault = "error"
+) -> tuple[Volume, SeriesInfo]:
+    """:func:`read_dicom`, and what the headers of its series say, which are read once for both."""
     check_on_fault(on_fault)
     with open_items(Path(path)) as items:
         found, loose = find_all(items)
@@ -122,7 +132,8 @@ def read_dicom(path: str | os.PathLike[str], *, series: str | None = None, on_fa
                 raise ModalityError(f"{fault.message} (not_ct): give a CT series.")
         findings = settle_faults(chosen.faults, on_fault)
         require_codec(chosen.slices[0])
-        return _volume(chosen, findings, on_fault)
+        info = _info(chosen, findings)
+        return _volume(chosen, findings, on_fault), info
 
 
 def _choose(found: list[Series], uid: str | None) -> tuple[Series, list[Fault]]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from covidct.io.faults import OnFault
     from covidct.volume import Volume
 
-__all__ = ("find_series", "read_scan")
+__all__ = ("VOLUME_NAMES", "find_series", "read_scan", "read_scan_with_info")
 
 NIFTI = (".nii", ".nii.gz")
 ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
@@ -49,6 +49,13 @@ def read_scan(path: str | os.PathLike[str], *, series: str | None = None, on_fau
         InputError: for anything else that is no scan, or damaged; all are one sentence with what to do.
         UsageError: for an unknown ``on_fault``.
     """
+    return read_scan_with_info(path, series=series, on_fault=on_fault)[0]
+
+
+def read_scan_with_info(
+    path: str | os.PathLike[str], *, series: str | None = None, on_fault: OnFault = "error"
+) -> tuple[Volume, SeriesInfo | None]:
+    """:func:`read_scan`, and what the headers of a DICOM series say, which are read once for both; None of others."""
     check_on_fault(on_fault)
     source = Path(path)
     if not source.exists():
@@ -57,21 +64,21 @@ def read_scan(path: str | os.PathLike[str], *, series: str | None = None, on_fau
         return _read_file(source, series, on_fault)
     found = _volume_files(source)
     pictures = image_files(source)
-    from covidct.io.dicom import dicom_info, read_dicom
+    from covidct.io.dicom import dicom_info, read_dicom_with_info
 
     if not (found or pictures) or any(info.shape[1] for info in dicom_info(source)):
-        volume = read_dicom(source, series=series, on_fault=on_fault)
+        volume, info = read_dicom_with_info(source, series=series, on_fault=on_fault)
         if not found or series is not None:
-            return volume
+            return volume, info
         files = counted(len(found), "volume file (NIfTI, NRRD or MetaImage)", "volume files (NIfTI, NRRD or MetaImage)")
-        return volume.with_findings(Finding("other_files", f"Left out beside the DICOM series: {files}."))
+        return volume.with_findings(Finding("other_files", f"Left out beside the DICOM series: {files}.")), info
     _refuse_series(source, series)
     if len(found) == 1:
         return _read_file(found[0], series, on_fault)
     if found:
         names = ", ".join(file.name for file in found[:10]) + (", ..." if len(found) > 10 else "")
         raise InputError(f"The folder {source.name} holds {len(found)} scans ({names}): give one of these files.")
-    return read_raster_folder(source)
+    return read_raster_folder(source), None
 
 
 def find_series(path: str | os.PathLike[str]) -> list[SeriesInfo]:
@@ -144,26 +151,26 @@ def _volume_files(folder: Path) -> list[Path]:
     return sorted((file for file in named if file.is_file()), key=lambda file: natural_key(str(file)))
 
 
-def _read_file(path: Path, series: str | None, on_fault: OnFault) -> Volume:
+def _read_file(path: Path, series: str | None, on_fault: OnFault) -> tuple[Volume, SeriesInfo | None]:
     name = path.name.lower()
     if _is_volume_file(path):
         _refuse_series(path, series)
     if name.endswith(NIFTI):
         from covidct.io.nifti import read_nifti
 
-        return read_nifti(path, on_fault=on_fault)
+        return read_nifti(path, on_fault=on_fault), None
     if name.endswith(ITK):
         from covidct.io.itk import read_itk
 
-        return read_itk(path, on_fault=on_fault)
-    from covidct.io.dicom import read_dicom
+        return read_itk(path, on_fault=on_fault), None
+    from covidct.io.dicom import read_dicom_with_info
     from covidct.io.dicom_files import is_zip
     from covidct.io.dicom_header import looks_like_dicom
 
     with opened(path) as file:
         is_dicom = looks_like_dicom(file.read(136))
     if is_dicom or is_zip(path):
-        return read_dicom(path, series=series, on_fault=on_fault)
+        return read_dicom_with_info(path, series=series, on_fault=on_fault)
     raise _no_scan(path)
 
 

@@ -13,7 +13,7 @@ import pytest
 from covidct.cli.cohort_folder import CohortFolder
 from covidct.errors import UsageError
 from covidct.functional import lesion_table
-from covidct.inference import ScanInput
+from covidct.io import ScanInput
 from covidct.result import LesionBox, LesionPreview, ScanResult
 from tests.report.samples import scan
 

@@ -137,7 +137,8 @@ def test_resume_redoes_nothing_that_is_finished(
 ) -> None:
     before = rows(copy)
     seen: list[str] = []
-    from covidct.inference import Predictor, ScanInput
+    from covidct.inference import Predictor
+    from covidct.io import ScanInput
     from covidct.result import ScanResult
 
     def count(self: Predictor, scan: ScanInput, *, id: str) -> ScanResult:
@@ -185,7 +186,8 @@ def test_results_of_another_run_are_never_mixed_in(
 def test_an_interrupted_run_keeps_what_is_done(
     mixed: Path, checkpoint: Path, empty: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from covidct.inference import Predictor, ScanInput
+    from covidct.inference import Predictor
+    from covidct.io import ScanInput
     from covidct.result import ScanResult
 
     original = Predictor.__call__
@@ -203,7 +205,8 @@ def test_an_interrupted_run_keeps_what_is_done(
 def test_a_fault_of_the_library_is_a_failure_of_one_scan(
     mixed: Path, checkpoint: Path, empty: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from covidct.inference import Predictor, ScanInput
+    from covidct.inference import Predictor
+    from covidct.io import ScanInput
     from covidct.result import ScanResult
 
     original = Predictor.__call__

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from covidct.errors import InputError
-from covidct.inference import Pseudonyms, ScanInput
+from covidct.inference import Pseudonyms
+from covidct.io import ScanInput
 
 
 @pytest.fixture

@@ -11,10 +11,15 @@ from PIL import Image
 
 from covidct.errors import InputError, UsageError
 from covidct.io import find_series, read_scan
+from covidct.io.dicom_series import find_all
+from covidct.io.scan import read_scan_with_info
 from tests.fakes.dicom import body, write_series
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from covidct.io.dicom_files import Item
+    from covidct.io.dicom_series import Fault, Series
 
 HU = body()
 
@@ -108,3 +113,26 @@ def test_listing_a_picture_says_what_to_give(tmp_path: Path) -> None:
     write_pictures(tmp_path / "png")
     with pytest.raises(InputError, match="single picture"):
         find_series(tmp_path / "png" / "s0.png")
+
+
+def test_headers_of_dicom_are_read_once_with_the_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_series(tmp_path, HU, series_uid="1.2.3.1")
+    write_series(tmp_path, HU[:5], series_uid="1.2.3.2", names=[f"other{k}.dcm" for k in range(5)])
+    calls: list[object] = []
+
+    def counted(items: list[Item]) -> tuple[list[Series], list[Fault]]:
+        calls.append(items)
+        return find_all(items)
+
+    monkeypatch.setattr("covidct.io.dicom.find_all", counted)
+    volume, info = read_scan_with_info(tmp_path, series="1.2.3.2")
+    assert len(calls) == 1
+    assert info is not None
+    assert (info.uid, info.shape, info.file_count, volume.shape[0]) == ("1.2.3.2", (5, 44, 36), 5, 5)
+    listed = next(one for one in find_series(tmp_path) if one.uid == "1.2.3.2")
+    assert (info.spacing, info.kernel, info.acquired, info.findings) == (
+        listed.spacing,
+        listed.kernel,
+        listed.acquired,
+        listed.findings,
+    )

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from covidct.errors import CovidctError, InputError, UsageError
 from covidct.io.names import natural_key
-from covidct.io.scan import VOLUME_NAMES
+from covidct.io.raster import IMAGE_SUFFIXES
+from covidct.io.scan import VOLUME_NAMES, find_series
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 __all__ = ("ScanInput", "discover", "is_dicom")
 
-_RASTERS = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _DICOM = (".dcm", ".dicom", ".dc3", ".ima")
 _MAGIC_AT, _MAGIC = 128, b"DICM"  # PS3.10 section 7.1: 128 bytes of preamble, then the prefix
 
@@ -33,16 +33,17 @@ class ScanInput:
     series: str | None = None
 
 
-def discover(paths: Iterable[Path]) -> tuple[ScanInput, ...]:
+def discover(paths: Iterable[Path], *, single_pictures: bool = False) -> tuple[ScanInput, ...]:
     """Find the scans in what the user named.
 
     A file or zip is taken as it is. In a folder these are scans: each DICOM series (the folder with its sub-folders
     when DICOM lies in it directly, else each sub-folder by itself), each volume file, each zip, and each folder of PNG,
-    JPEG or TIFF slices. Anything else in it is passed over, hidden files too. An input that holds several series gives
-    one scan each.
+    JPEG, TIFF or BMP slices. Anything else in it is passed over, hidden files too. An input that holds several series
+    gives one scan each.
 
     Args:
         paths: files and folders.
+        single_pictures: take each picture of a folder, and each DICOM series of one slice, as a file of its own.
 
     Returns:
         The scans in natural order, each once.
@@ -56,14 +57,14 @@ def discover(paths: Iterable[Path]) -> tuple[ScanInput, ...]:
     for path in paths:
         if not path.exists():
             raise UsageError(f"There is no file or folder {path}: check the path.")
-        found.update(dict.fromkeys(_search(path) if path.is_dir() else _parts(path)))
+        found.update(dict.fromkeys(_search(path, single_pictures=single_pictures) if path.is_dir() else _parts(path)))
     if not found:
         names = ", ".join(map(str, paths))
-        raise InputError(f"There is no scan in {names}: give DICOM, NIfTI, NRRD or MetaImage files or folders.")
+        raise InputError(f"There is no scan in {names}: give DICOM, NIfTI, NRRD, MetaImage or pictures.")
     return tuple(found)
 
 
-def _search(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[ScanInput]:
+def _search(folder: Path, above: frozenset[Path] = frozenset(), *, single_pictures: bool) -> Iterator[ScanInput]:
     """Scans of a folder; links are followed, but not back to a folder that is being searched (``above``)."""
     here = above | {folder.resolve()}
     files: list[Path] = []
@@ -71,30 +72,35 @@ def _search(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Scan
     for entry in sorted(folder.iterdir(), key=_by_name):
         if not entry.name.startswith("."):
             (folders if entry.is_dir() else files).append(entry)
-    if any(is_dicom(file) for file in files):
-        yield from _parts(folder)
+    pictures = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
+    others = [file for file in files if file.suffix.lower() not in IMAGE_SUFFIXES]
+    if any(is_dicom(file) for file in others):
+        yield from _parts(folder, single_pictures=single_pictures)
         yield from (ScanInput(file) for file in sorted(folder.rglob("*"), key=_by_name) if _is_volume(file))
         return
-    yield from (ScanInput(file) for file in files if _is_volume(file))
-    if any(file.suffix.lower() in _RASTERS for file in files):
+    yield from (ScanInput(file) for file in others if _is_volume(file))
+    if single_pictures:
+        yield from (ScanInput(file) for file in pictures)
+    elif pictures:
         yield ScanInput(folder)
     for inner in folders:
         if inner.resolve() not in here:
-            yield from _search(inner, here)
+            yield from _search(inner, here, single_pictures=single_pictures)
 
 
-def _parts(path: Path) -> Iterator[ScanInput]:
+def _parts(path: Path, *, single_pictures: bool = False) -> Iterator[ScanInput]:
     """One scan a series; an input that cannot be listed stays one scan, and reading it will say why."""
-    from covidct.io import find_series
-
     try:
-        series = [info.uid for info in find_series(path) if info.uid]
+        series = [info for info in find_series(path) if info.uid]
     except CovidctError:
         series = []
-    if len(series) < 2:
+    single = [info.files[0] for info in series if single_pictures and path.is_dir() and info.shape[0] == 1]
+    several = [info.uid for info in series if info.files[:1] == () or info.files[0] not in single]
+    yield from (ScanInput(file) for file in sorted(single, key=_by_name))
+    if len(series) < 2 and not single:
         yield ScanInput(path)
     else:
-        yield from (ScanInput(path, uid) for uid in series)
+        yield from (ScanInput(path, uid) for uid in several)
 
 
 def _is_volume(file: Path) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from covidct.errors import InputError, UsageError
-from covidct.inference import ScanInput, discover
-from covidct.io import SeriesInfo
+from covidct.io import ScanInput, SeriesInfo, discover
+from tests.fakes.dicom import body, write_series
 
 
 def info(uid: str) -> SeriesInfo:
@@ -25,7 +26,7 @@ def series(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
             raise InputError("no scan")
         return [info(uid) for uid in table[path.name]]
 
-    monkeypatch.setattr("covidct.io.find_series", find)
+    monkeypatch.setattr(import_module("covidct.io.discover"), "find_series", find)
     return table
 
 
@@ -120,3 +121,23 @@ def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
     (cohort / "linked").symlink_to(elsewhere)
     (elsewhere / "deep" / "back").symlink_to(elsewhere)
     assert found(cohort) == [("linked/deep/a.nii.gz", None)]
+
+
+def test_pictures_one_by_one(tmp_path: Path, series: dict[str, list[str]]) -> None:
+    touch(tmp_path, "covid/10.png", "covid/9.JPG", "covid/a.nii.gz", "covid/b.bmp", "scan/1.dcm", "scan/overview.png")
+    series["scan"] = ["1.2.3"]
+    names = [scan.path.relative_to(tmp_path).as_posix() for scan in discover([tmp_path], single_pictures=True)]
+    assert names == ["covid/a.nii.gz", "covid/9.JPG", "covid/10.png", "covid/b.bmp", "scan"]
+    assert [name for name, _ in found(tmp_path)] == ["covid/a.nii.gz", "covid", "scan"]
+
+
+def test_dicom_of_one_slice_is_a_picture_where_those_are_asked_for(tmp_path: Path) -> None:
+    for number in (10, 9):
+        write_series(tmp_path, body()[:1], names=[f"x{number}.dcm"], series_uid=f"1.2.3.{number}")
+    write_series(tmp_path, body(), series_uid="1.2.3.1")
+    assert discover([tmp_path], single_pictures=True) == (
+        ScanInput(tmp_path / "x9.dcm"),
+        ScanInput(tmp_path / "x10.dcm"),
+        ScanInput(tmp_path, "1.2.3.1"),
+    )
+    assert {scan.series for scan in discover([tmp_path])} == {"1.2.3.1", "1.2.3.9", "1.2.3.10"}
