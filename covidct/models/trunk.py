@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision import models as tv
 
 from covidct.errors import BatchError, UsageError, WeightsError
-from covidct.layers import Attention, insert_attention
+from covidct.layers import Attention, insert_attention, recompute
 from covidct.models.contrastive_weights import is_checkpoint, read_contrastive
 from covidct.models.volume_inputs import check_statistics
-from covidct.weights import imagenet_weights, load_state
+from covidct.weights import batch_counters, imagenet_weights, load_state
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,6 +29,9 @@ _IMAGENET_STD = (0.229, 0.224, 0.225)
 _UNFIT = ("googlenet", "inception", "mnasnet", "squeezenet")  # several outputs, own loading, no linear classifier
 _LAST_MAPS = ("layer4", "features", "trunk_output", "conv5")  # by family: its last feature map
 _CHANNELS_LAST = "swin"  # its feature maps are (N, h, w, F)
+_LEAST = {"alexnet": 63, "convnext": 32, "densenet": 29, "vgg": 32}  # pixels per side by family: less leaves nothing
+_FIXED = {"maxvit": 224, "vit": 224}  # pixels per side that the family is made for
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 class Trunk(nn.Module):
@@ -40,12 +44,15 @@ class Trunk(nn.Module):
         backbone: its name.
         attention: its attention blocks, None without.
         width: F, number of features.
-        last_maps: name of the submodule of ``network`` that gives the last feature map, None where there is none.
+        last_maps: name of the submodule of ``network`` that gives the last feature map, as it is pooled; None where
+            there is none.
 
     Args:
         backbone: any torchvision classification network with a linear classifier (``"resnet50"``,
             ``"resnext50_32x4d"``, ``"densenet169"``, ``"efficientnet_b0"``, ...).
         attention: blocks put into a ResNet, ResNeXt or DenseNet; see :func:`covidct.layers.insert_attention`.
+        running_estimates: False: batch normalisation keeps none, it takes its statistics from what passes it in
+            evaluation too.
         mean: of one or three channels, in [0, 1]; None is ImageNet's.
         std: of one or three channels, above 0; None is ImageNet's.
         weights: what :meth:`load_published` takes, loaded at once; None is random initialisation.
@@ -63,6 +70,7 @@ class Trunk(nn.Module):
         backbone: str,
         *,
         attention: Attention | None = None,
+        running_estimates: bool = True,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         weights: str | None = None,
@@ -79,6 +87,14 @@ class Trunk(nn.Module):
         network.set_submodule(self._classifier, nn.Identity())
         if attention is not None:
             insert_attention(network, attention)
+        if isinstance(network, tv.DenseNet):
+            # Its last ReLU is a function that no name leads to; as a part it can be explained, and twice is once. This
+            # one keeps its input for the backward pass: torchvision's works in place and overwrites its output.
+            network.features.add_module("relu5", nn.Threshold(0.0, 0.0))
+        if not running_estimates:
+            for norm in _norms(network):
+                norm.running_mean = norm.running_var = norm.num_batches_tracked = None
+                norm.track_running_stats = False
         self.backbone, self.attention = backbone, attention
         self.width = last.in_features
         self.last_maps = next((name for name in _LAST_MAPS if hasattr(network, name)), None)
@@ -128,6 +144,8 @@ class Trunk(nn.Module):
     def load_torchvision(self, state: Mapping[str, Tensor], *, source: str) -> None:
         """Load a state under torchvision's names; attention blocks keep theirs, the classifier is left out.
 
+        Running estimates are left out too where the network keeps none.
+
         Args:
             state: names to tensors.
             source: where it comes from, for messages.
@@ -135,15 +153,18 @@ class Trunk(nn.Module):
         Raises:
             WeightsError: when it does not fit.
         """
-        own = {name: value for name, value in self.network.state_dict().items() if _is_attention(name)}
-        wrapped = {name for name in self.network.state_dict() if ".norm." in name}
+        known = self.network.state_dict()
+        found = {name: value for name, value in known.items() if _is_attention(name)}
         prefix = f"{self._classifier}."
-        for name, value in state.items():
-            if not name.startswith(prefix):
-                modern = re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", name)  # files older than 2018
-                inside = re.sub(r"\.(bn[23])\.", r".\1.norm.", modern)
-                own[inside if inside in wrapped else modern] = value
-        load_state(self.network, own, source=source)
+        for name, value in (batch_counters(state) | dict(state)).items():
+            if name.startswith(prefix):
+                continue
+            modern = re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", name)  # files older than 2018
+            inside = re.sub(r"\.(bn[23])\.", r".\1.norm.", modern)
+            ours = inside if inside in known else modern
+            if ours in known or not ours.endswith(_STATISTICS):
+                found[ours] = value
+        load_state(self.network, found, source=source)
 
     def forward(self, images: Tensor) -> Tensor:
         """Features of images.
@@ -155,15 +176,73 @@ class Trunk(nn.Module):
             (N, F) in the dtype of the network.
 
         Raises:
-            BatchError: for another shape, or in training when batch normalisation would see one value per channel.
+            BatchError: for another shape, a size that the network cannot take, or when batch normalisation would see
+                one value per channel.
         """
+        features: Tensor = self.network(self._normalised(images))
+        return features
+
+    def feature_maps(self, images: Tensor, *, checkpointing: bool = False) -> Tensor:
+        """Last feature map of images, of a ResNet, ResNeXt or DenseNet.
+
+        Args:
+            images: as in :meth:`forward`.
+            checkpointing: in training, recompute activations in the backward pass instead of keeping them.
+
+        Returns:
+            (N, F, h, w); 7 x 7 for 224 x 224 pixels. Their means over the pixels are what :meth:`forward` gives.
+
+        Raises:
+            BatchError: as :meth:`forward`.
+            UsageError: of another network.
+        """
+        stages, blocks = _parts(self.network, self.backbone)
+        x = self._normalised(images)
+        if checkpointing and self.training and torch.is_grad_enabled():
+            for block in blocks:
+                x = recompute(block, x)
+            return x
+        for stage in stages:
+            x = stage(x)
+        return x
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        """Images as the network takes them, (N, 3, H, W)."""
         if images.ndim != 4 or images.shape[1] not in (1, 3):
             raise BatchError(f"'image' must be (N, 1 or 3, H, W), its shape is {tuple(images.shape)}.")
-        if self.training:
-            check_statistics(len(images), (images.shape[-2], images.shape[-1]))
+        height, width = images.shape[-2:]
+        self._require_size(height, width)
+        if any(norm.training or not norm.track_running_stats for norm in _norms(self.network)):
+            check_statistics(len(images), (height, width))
         x = ((images - self.mean) / self.std).expand(-1, 3, -1, -1)  # statistics of one channel leave one
-        features: Tensor = self.network(x.contiguous(memory_format=torch.channels_last))
-        return features
+        return x.contiguous(memory_format=torch.channels_last)
+
+    def _require_size(self, height: int, width: int) -> None:
+        """Refuse images that the network cannot take, in which torchvision fails without a word about it."""
+        least = next((side for family, side in _LEAST.items() if self.backbone.startswith(family)), 1)
+        fixed = next((side for family, side in _FIXED.items() if self.backbone.startswith(family)), None)
+        if min(height, width) < least or (fixed and (height, width) != (fixed, fixed)):
+            wanted = f"images of {fixed}x{fixed} pixels" if fixed else f"at least {least} pixels per side"
+            raise BatchError(f"{self.backbone} takes {wanted}, not {height}x{width}: set the size of the data module.")
+
+
+def _norms(network: nn.Module) -> list[_BatchNorm]:
+    """Its batch normalisations."""
+    return [part for part in network.modules() if isinstance(part, _BatchNorm)]
+
+
+def _parts(network: nn.Module, backbone: str) -> tuple[list[nn.Module], list[nn.Module]]:
+    """What leads to the last feature map, one after the other: few parts with names, and the same as small blocks."""
+    if isinstance(network, tv.ResNet):
+        stem = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool)
+        layers = [network.layer1, network.layer2, network.layer3, network.layer4]
+        return [stem, *layers], [stem, *(block for layer in layers for block in layer)]
+    if isinstance(network, tv.DenseNet):
+        parts = list(network.features)
+        return [network.features], [nn.Sequential(*parts[:4]), *parts[4:]]
+    raise UsageError(
+        f"backbone={backbone!r} is not pooled over one last feature map: use a ResNet, ResNeXt or DenseNet here."
+    )
 
 
 def _is_attention(name: str) -> bool:
