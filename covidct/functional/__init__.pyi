@@ -1,5 +1,6 @@
 from .background import lung_mask_2d as lung_mask_2d
 from .background import remove_background as remove_background
+from .case_features import case_features as case_features
 from .contrast import ContrastSplit as ContrastSplit
 from .contrast import body_mask as body_mask
 from .contrast import contrast_score as contrast_score
@@ -8,6 +9,9 @@ from .detections import label_pixels as label_pixels
 from .equalise import clahe as clahe
 from .equalise import equalise as equalise
 from .equalise import equalise_histogram as equalise_histogram
+from .fusion import FusionRule as FusionRule
+from .fusion import fit_fusion_weights as fit_fusion_weights
+from .fusion import fuse_probabilities as fuse_probabilities
 from .geometry import isotropic_cube as isotropic_cube
 from .geometry import resample_mask as resample_mask
 from .intensity import tone_map as tone_map
@@ -24,6 +28,9 @@ from .lung_parts import keep_lungs as keep_lungs
 from .lungs import segment_lungs as segment_lungs
 from .pooling import mask_weighted_gap as mask_weighted_gap
 from .pooling import mask_weights as mask_weights
+from .pseudo_labels import PseudoLabels as PseudoLabels
+from .pseudo_labels import pseudo_labels_above as pseudo_labels_above
+from .pseudo_labels import select_pseudo_labels as select_pseudo_labels
 from .regions import RankedRegions as RankedRegions
 from .regions import rank_regions as rank_regions
 from .set_morphology import closing as closing
@@ -36,11 +43,14 @@ from .stochastic import stochastic_enhance as stochastic_enhance
 
 __all__ = (
     "ContrastSplit",
+    "FusionRule",
     "LesionMeasures",
     "LungField",
+    "PseudoLabels",
     "RankedRegions",
     "MIN_OBJECT_AREA",
     "body_mask",
+    "case_features",
     "clahe",
     "closing",
     "contrast_score",
@@ -48,6 +58,8 @@ __all__ = (
     "equalise",
     "equalise_histogram",
     "erode",
+    "fit_fusion_weights",
+    "fuse_probabilities",
     "gradient_strength",
     "isotropic_cube",
     "keep_large_objects",
@@ -61,10 +73,12 @@ __all__ = (
     "mask_weighted_gap",
     "mask_weights",
     "opening",
+    "pseudo_labels_above",
     "rank_regions",
     "remove_background",
     "resample_mask",
     "segment_lungs",
+    "select_pseudo_labels",
     "sliding_window_labels",
     "stochastic_enhance",
     "subject_scores",

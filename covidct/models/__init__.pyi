@@ -1,3 +1,4 @@
+from .gated_ensemble import GatedEnsemble as GatedEnsemble
 from .lesion_detector import LesionDetector as LesionDetector
 from .lesion_map import LesionMap as LesionMap
 from .lesion_map import SliceDetections as SliceDetections
@@ -14,6 +15,7 @@ from .self_trans import SelfTransDenseNet as SelfTransDenseNet
 from .slice_classifier import SliceClassifier as SliceClassifier
 from .slice_lung_segmenter import SliceLungSegmenter as SliceLungSegmenter
 from .trunk import Trunk as Trunk
+from .two_level import TwoLevelClassifier as TwoLevelClassifier
 from .unet2d import UNet2d as UNet2d
 from .unet3d import UNet3d as UNet3d
 from .unet3d_inference import InferenceUNet3d as InferenceUNet3d
@@ -21,6 +23,7 @@ from .unet3d_inference import inference_copy as inference_copy
 
 __all__ = (
     "CovidCTMaskNet",
+    "GatedEnsemble",
     "InferenceUNet3d",
     "LesionDetector",
     "LesionMap",
@@ -36,6 +39,7 @@ __all__ = (
     "StoredDetector",
     "TakenOver",
     "Trunk",
+    "TwoLevelClassifier",
     "UNet2d",
     "UNet3d",
     "inference_copy",

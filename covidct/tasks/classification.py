@@ -175,12 +175,16 @@ class ClassificationTask(BaseTask):
         self.check_batch(batch)
         output = self(batch)
         logits = self._logits(output)
-        loss = self.loss(logits, batch["label"])
+        loss = self._loss(output, batch)
         self._log_loss(stage, loss.detach(), len(logits))
         prob = self.probabilities(logits.detach())
         self._metrics(stage).update(prob, batch["label"], scan=self._cases(batch), subject=batch["subject"])
         self._observe(output, batch, stage)
         return loss
+
+    def _loss(self, output: Any, batch: Batch) -> Tensor:  # noqa: ANN401  (what the network returns)
+        """What a training minimises: :meth:`loss` of the logits."""
+        return self.loss(self._logits(output), batch["label"])
 
     def _observe(self, output: Any, batch: Batch, stage: str) -> None:  # noqa: ANN401  (what the network returns)
         """What else a task notes of a batch; nothing here."""

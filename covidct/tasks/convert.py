@@ -5,9 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pytorch_lightning as pl
-
-from covidct.atomic import atomic_path
 from covidct.errors import UsageError, WeightsError
 from covidct.labels import CLASSES, LESION_CLASSES
 from covidct.models.mask_net_weights import read_reference
@@ -15,6 +12,7 @@ from covidct.preprocessing import Preprocessing
 from covidct.tasks.lesion_mask_rcnn import LesionMaskRCNNTask
 from covidct.tasks.load import load_task
 from covidct.tasks.mask_net import CovidCTMaskNetTask
+from covidct.tasks.save import save_task
 from covidct.weights import load_state
 
 if TYPE_CHECKING:
@@ -89,7 +87,7 @@ def convert_reference(
         size=_SIZE,
         mask_source="none",
     )
-    _save(task, Path(out))
+    save_task(task, out)
     return load_task(out)
 
 
@@ -147,14 +145,3 @@ def _module_s(found: StoredDetector) -> dict[str, Any]:
             f"region and {len(CLASSES)} outputs: give a classifier of the reference."
         )
     return {"num_classes": outputs, "num_regions": numbers // _ROW, "features": features}
-
-
-def _save(task: BaseTask, out: Path) -> None:
-    """Write a task as its training would."""
-    options: dict[str, Any] = dict.fromkeys(
-        ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
-    )
-    trainer = pl.Trainer(accelerator="cpu", devices=1, **options)
-    trainer.strategy.connect(task)
-    with atomic_path(out) as temporary:
-        trainer.save_checkpoint(temporary, weights_only=True)

@@ -12,9 +12,11 @@ import torch
 
 from covidct import tasks
 from covidct.tasks import BaseTask, DetectionTask
+from tests.fakes.labelled_volumes import TinyLabelledVolumesDataModule, labelled_batch
 from tests.fakes.lesions import TinyLesionsDataModule, lesions_batch
 from tests.fakes.lung_slices import TinyLungSlicesDataModule, lung_slices_batch
 from tests.fakes.lungs import TinyLungsDataModule, lungs_batch
+from tests.fakes.two_contrasts import LINE, TinyTwoContrastsDataModule, two_contrasts_batch
 from tests.fakes.two_views import TinyViewsDataModule, views_batch
 from tests.fakes.volumes import TinyVolumesDataModule, tiny_batch
 
@@ -53,9 +55,20 @@ class Case:
 
 _LIGHT: dict[str, Any] = {"backbone": "resnet18", "truncation": 2}
 
+_SMALL_EXPERT: dict[str, Any] = {
+    "name": "MaskedGAPResNet",
+    "arguments": {"backbone": "resnet18", "slice_size": 48},
+}
+
 CASES: dict[str, Case] = {
     "CovidCTMaskNetTask": Case(
         "mask_net", {**_LIGHT, "num_regions": 16, "features": 8}, lesions_batch, TinyLesionsDataModule
+    ),
+    "GatedEnsembleTask": Case(
+        "gated_ensemble",
+        {"low": [_SMALL_EXPERT], "high": [_SMALL_EXPERT, _SMALL_EXPERT], "num_classes": 2, "threshold": LINE},
+        two_contrasts_batch,
+        TinyTwoContrastsDataModule,
     ),
     "LesionMaskRCNNTask": Case(
         "lesion_mask_rcnn", {**_LIGHT, "max_detections": 5}, lesions_batch, TinyLesionsDataModule, exhaustive
@@ -69,6 +82,13 @@ CASES: dict[str, Case] = {
         TinyViewsDataModule,
     ),
     "SliceClassifierTask": Case("slice_classifier", {"backbone": "resnet18"}, lesions_batch, TinyLesionsDataModule),
+    "TwoLevelTask": Case(
+        "two_level",
+        # dropout draws from the random numbers of the process, which a resumed training has not
+        {"backbone": "resnet18", "slice_size": 48, "folds": 2, "level1_epochs": 2, "level1_slices": 3, "dropout": 0.0},
+        labelled_batch,
+        TinyLabelledVolumesDataModule,
+    ),
     "UNet2dTask": Case("unet2d", {"channels": [4, 8]}, lung_slices_batch, TinyLungSlicesDataModule),
     "UNet3dTask": Case("unet3d", {"channels": [4, 8]}, lungs_batch, TinyLungsDataModule),
 }
