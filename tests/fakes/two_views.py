@@ -11,13 +11,13 @@ from covidct.preprocessing import Preprocessing
 from covidct.sample import Batch, Sample, collate, stable_hash
 from tests.fakes.volumes import TinyVolumesDataModule
 
-PREPROCESSING = Preprocessing(kind="ct_slice", classes=("non_covid", "covid"), size=32, mask_source="none")
+PREPROCESSING = Preprocessing(kind="ct_slice", classes=("non_covid", "covid"), size=40, mask_source="none")
 
 
 class TinyViews(Dataset[Sample]):
     """Slices whose views are the slice under other noise; every second one is of class 1, and of its own subject."""
 
-    def __init__(self, count: int = 4, *, size: int = 32, part: str = "train") -> None:
+    def __init__(self, count: int = 4, *, size: int = 40, part: str = "train") -> None:
         self.count = count
         self.size = size
         self.part = part
@@ -56,7 +56,7 @@ class TinyViewsDataModule(TinyVolumesDataModule):
         return DataLoader(self.samples("val"), batch_size=self.batch_size, collate_fn=collate)
 
 
-def views_batch(count: int = 4, *, size: int = 32) -> Batch:
+def views_batch(count: int = 4, *, size: int = 40) -> Batch:
     """One batch of slices with their views."""
     data = TinyViews(count, size=size)
     return collate([data[index] for index in range(count)])
