@@ -207,7 +207,8 @@ class Predictor:
             else:
                 record, lungs = self._lungs(volume)
         with _timed(seconds, "network"):
-            result = result_of_slices(self.task, volume, record, id=id, lung_mask=lungs.mask if lungs else None)
+            mask = lungs.mask if lungs else None
+            result = result_of_slices(self.task, volume, record, id=id, lung_mask=mask, explain=self.explain)
         source = lungs.mask_source if lungs else "none"
         return replace(result, findings=(*told, *result.findings), mask_source=source), lungs
 

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from covidct.explain import GradCAM, explained_classes
 from covidct.inference.attention import native_slices
 from covidct.inference.preview import choose_slices
 from covidct.inference.slices import most_suspicious, scan_probabilities
 from covidct.labels import LESION_CLASSES
 from covidct.result import LesionBox, LesionPreview, Preview, ScanResult
 from covidct.sample import collate
+from covidct.tasks import ClassificationTask
 from covidct.transforms import prepare_slices, to_sample
 from covidct.volume import Finding
 
@@ -84,22 +86,27 @@ def classify_slices(
     """
     prob = np.full((volume.shape[0], len(task.class_names)), np.nan, np.float32)
     boxes: dict[int, tuple[LesionBox, ...]] = {}
-    nobody = torch.tensor(0)
     for first in range(0, len(indices), _BATCH):
         chosen = [int(index) for index in indices[first : first + _BATCH]]
-        prepared = prepare_slices(volume, record, indices=chosen, lung_mask=lung_mask)
-        samples = [
-            to_sample(
-                {key: value[place] for key, value in prepared.items()}, id=str(index), subject=nobody, scan=nobody
-            )
-            for place, index in enumerate(chosen)
-        ]
-        found = _predict(task, collate(samples))
+        batch = _batch(volume, record, chosen, lung_mask)
+        found = _predict(task, batch)
         prob[chosen] = found["prob"].float().cpu().numpy()
         if "region_boxes" in found:
-            size = prepared["image"].shape[2:]
+            size = batch["image"].shape[2:]
             boxes |= {index: _ranked_regions(found, place, size) for place, index in enumerate(chosen)}
     return SlicePredictions(prob, boxes)
+
+
+def _batch(volume: Volume, record: Preprocessing, indices: Sequence[int], lung_mask: NDArray[np.uint8] | None) -> Batch:
+    """Some slices of a scan as a batch."""
+    prepared = prepare_slices(volume, record, indices=indices, lung_mask=lung_mask)
+    nobody = torch.tensor(0)
+    return collate(
+        [
+            to_sample({key: value[place] for key, value in prepared.items()}, id=str(k), subject=nobody, scan=nobody)
+            for place, k in enumerate(indices)
+        ]
+    )
 
 
 @torch.inference_mode()
@@ -129,6 +136,7 @@ def result_of_slices(
     *,
     id: str,
     lung_mask: NDArray[np.uint8] | None = None,
+    explain: bool = True,
 ) -> ScanResult:
     """Diagnose a scan by its slices: probabilities by :data:`covidct.inference.slices.SLICE_RULE`.
 
@@ -138,6 +146,8 @@ def result_of_slices(
         record: pre-processing of the task.
         id: goes into the result.
         lung_mask: (D, H, W) on the grid of the scan; slices without lung are left out, and have no score.
+        explain: put Grad-CAM of the scan's most probable class that is no negative one into the pictures, in the fixed
+            scale of the task.
 
     Returns:
         The result, with the probability of the predicted class as score of each slice, slices of the scan as preview,
@@ -149,6 +159,9 @@ def result_of_slices(
     prob = scan_probabilities(found.prob, names)
     label = int(prob.argmax())
     scores = tuple(found.prob[:, label].tolist())
+    preview = _preview(volume, record, scores, lung_mask)
+    if explain:
+        preview = _with_cam(preview, task, volume, record, prob, lung_mask)
     return ScanResult(
         id=id,
         status="done",
@@ -156,7 +169,7 @@ def result_of_slices(
         predicted=names[label],
         slice_scores=scores,
         findings=(told,),
-        preview=_preview(volume, record, scores, lung_mask),
+        preview=preview,
         regions=_region_rows(task, volume, found),
         region_preview=_region_preview(task, volume, record, found, names[label], scores),
     )
@@ -173,6 +186,25 @@ def _preview(
     slices, shown = native_slices(volume, masked, chosen.tolist(), size=size, lung_mask=lung_mask)
     lungs = np.zeros(slices.shape, np.uint8) if shown is None else shown
     return Preview(slices=slices, lung_mask=lungs, weights=None, indices=tuple(chosen.tolist()))
+
+
+def _with_cam(
+    preview: Preview,
+    task: BaseTask,
+    volume: Volume,
+    record: Preprocessing,
+    prob: NDArray[np.float64],
+    lung_mask: NDArray[np.uint8] | None,
+) -> Preview:
+    """The preview with Grad-CAM of its slices; without a map where the network has no layer, or no scale for it."""
+    if not isinstance(task, ClassificationTask) or not hasattr(task.model, "cam_layer"):
+        return preview
+    target = int(explained_classes(torch.from_numpy(prob)[None], task.class_names))
+    name, scale = task.class_names[target], float(task.cam_scale[target])
+    if scale == 0:
+        return replace(preview, cam_class=name)
+    maps = GradCAM(task)(_batch(volume, record, preview.indices, lung_mask), target).maps
+    return replace(preview, cam=(maps / scale).cpu().numpy(), cam_class=name)
 
 
 def _region_rows(task: BaseTask, volume: Volume, found: SlicePredictions) -> tuple[dict[str, Any], ...]:

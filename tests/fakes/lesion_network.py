@@ -14,7 +14,7 @@ from covidct.functional import lesion_instances
 from covidct.labels import CLASSES, LESION_CLASSES
 from covidct.models import LesionMaskRCNN
 from covidct.preprocessing import Preprocessing
-from covidct.tasks import CovidCTMaskNetTask
+from covidct.tasks import CovidCTMaskNetTask, SliceClassifierTask
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,13 +75,18 @@ def write_lesion_checkpoint(
     return path
 
 
-def write_slice_checkpoint(path: Path, *, record: Preprocessing | None = None) -> Path:
-    """A classifier of slices of random weights, as its task writes it."""
+def write_slice_checkpoint(
+    path: Path, *, record: Preprocessing | None = None, plain: bool = False, cam_scale: float = 0.0
+) -> Path:
+    """A classifier of slices of random weights, as its task writes it: by regions, or a plain network."""
     record = record or Preprocessing(kind="ct_slice", classes=CLASSES, size=32, mask_source="none")
-    parameters = {"backbone": "resnet18", "truncation": 2, "num_regions": 8, "features": 8}
+    small: dict[str, Any] = {"truncation": 2, "num_regions": 8, "features": 8}
+    parameters = {"backbone": "resnet18", **({} if plain else small)}
+    task_class = SliceClassifierTask if plain else CovidCTMaskNetTask
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        task = CovidCTMaskNetTask(**parameters)  # type: ignore[arg-type]
+        task = task_class(**parameters)
+    task.cam_scale.fill_(cam_scale)
     torch.save(
         {
             "pytorch-lightning_version": "2.6.6",
@@ -89,7 +94,7 @@ def write_slice_checkpoint(path: Path, *, record: Preprocessing | None = None) -
             "hyper_parameters": parameters,
             "covidct": {
                 "version": "0",
-                "task": "CovidCTMaskNetTask",
+                "task": task_class.__name__,
                 "class_names": list(record.classes),
                 "preprocessing": record.to_dict(),
             },

@@ -120,6 +120,46 @@ def test_slices_of_a_loader_get_their_grad_cam(slices: Path) -> None:
         np.testing.assert_allclose(result.preview.cam[0] * 0.5, expected[index].numpy(), atol=1e-5)
 
 
+@pytest.mark.parametrize("plain", [False, True])
+def test_pictures_of_a_scan_have_its_grad_cam(tmp_path: Path, plain: bool) -> None:
+    """In the scale of the task, of one class throughout, of the slices shown."""
+    path = write_slice_checkpoint(tmp_path / "s.ckpt", plain=plain, cam_scale=0.25)
+    volume, predictor = phantom().volume, Predictor(path, device="cpu")
+    result = predictor.apply(volume, id="x")
+    preview, task = result.preview, load_task(path)
+    assert preview is not None
+    assert preview.cam is not None
+    assert task.preprocessing is not None
+    diseases = {name: value for name, value in result.probabilities.items() if name != "normal"}
+    assert preview.cam_class == max(diseases, key=diseases.__getitem__)
+    prepared = prepare_slices(volume, task.preprocessing, indices=preview.indices)
+    nobody = torch.tensor(0)
+    for place, cam in enumerate(preview.cam):
+        sample = to_sample({key: v[place] for key, v in prepared.items()}, id="s", subject=nobody, scan=nobody)
+        expected = GradCAM(task)(collate([sample]), CLASSES.index(preview.cam_class)).maps[0] / 0.25
+        np.testing.assert_allclose(cam, expected.numpy(), atol=1e-5)
+    assert preview.cam.any()
+    without = Predictor(path, device="cpu", explain=False).apply(volume, id="x").preview
+    assert without is not None
+    assert (without.cam, without.cam_class) == (None, "")
+    unscaled = write_slice_checkpoint(tmp_path / "unscaled.ckpt", plain=plain)
+    told = Predictor(unscaled, device="cpu").apply(volume, id="x").preview
+    assert told is not None
+    assert (told.cam, told.cam_class) == (None, preview.cam_class)
+
+
+def test_triage_with_a_plain_classifier_of_slices(tmp_path: Path) -> None:
+    write_nifti(tmp_path / "in" / "a.nii.gz", phantom())
+    path = write_slice_checkpoint(tmp_path / "s.ckpt", plain=True, cam_scale=0.25)
+    cohort = triage([tmp_path / "in"], checkpoint=path, device="cpu")
+    (scan,) = cohort.scans
+    assert scan.status == "done", scan.error
+    assert cohort.run["slice_rule"] == SLICE_RULE
+    assert sum(scan.probabilities.values()) == pytest.approx(1)
+    assert np.isfinite(scan.slice_scores).any()
+    assert (scan.regions, scan.region_preview) == ((), None)
+
+
 def test_pictures_of_unknown_window_only_when_it_is_said(slices: Path) -> None:
     scan = phantom().volume
     unit = np.clip((scan.array + 1250) / 1500, 0, 1).astype(np.float32)
