@@ -199,6 +199,12 @@ def _check_range(sample: Mapping[str, Any], intensity: str) -> None:
         raise BatchError(
             f"'image' of sample {sample['id']!r} must lie in [0, 1], it spans [{low:.4g}, {high:.4g}]: apply a window."
         )
+    if "views" in sample:
+        low, high = sample["views"].aminmax()
+        if not (low >= 0 and high <= 1):  # NaN is neither
+            raise BatchError(
+                f"'views' of sample {sample['id']!r} must lie in [0, 1], they span [{low:.4g}, {high:.4g}]."
+            )
     for key in ("lung_mask", "lesion_mask"):
         if key in sample and int(sample[key].max()) > 2:
             raise BatchError(f"{key!r} of sample {sample['id']!r} must hold 0, 1 and 2 only.")

@@ -53,6 +53,21 @@ def test_broken_samples_are_named(changes: dict[str, Any], message: str) -> None
         check_sample(sample(**changes), "ct_volume")
 
 
+@pytest.mark.parametrize(
+    ("views", "message"),
+    [
+        (torch.rand(2, 1, 6, 4), "4 along W, 5 is needed"),
+        (torch.rand(3, 1, 6, 5), "3 along 2"),
+        (torch.full((2, 1, 6, 5), 1.5), r"'views' .* \[0, 1\]"),
+        (torch.full((2, 1, 6, 5), torch.nan), r"'views' .* \[0, 1\]"),
+    ],
+)
+def test_broken_views_are_named(views: torch.Tensor, message: str) -> None:
+    check_sample(sample("ct_slice", views=torch.rand(2, 1, 6, 5)), "ct_slice")
+    with pytest.raises(BatchError, match=message):
+        check_sample(sample("ct_slice", views=views), "ct_slice")
+
+
 def test_hounsfield_units_pass_where_declared() -> None:
     check_sample(sample(image=torch.full((1, 4, 6, 5), -1000.0)), "ct_volume", intensity="hu")
 

@@ -28,6 +28,8 @@ def feature_spread(features: Tensor) -> Tensor:
     Returns:
         () float32; NaN for no sample, 0 for one.
     """
+    if not len(features):
+        return torch.full((), torch.nan, device=features.device)
     unit = torch.nn.functional.normalize(features.float(), dim=1)
     return unit.std(0, correction=0).mean() * math.sqrt(unit.shape[1])
 
