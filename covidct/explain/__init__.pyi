@@ -6,6 +6,10 @@ from .deletion import DeletionCurve as DeletionCurve
 from .deletion import deletion_curve as deletion_curve
 from .deletion import deletion_figure as deletion_figure
 from .element import ElementMap as ElementMap
+from .feature_grid import feature_grid as feature_grid
+from .feature_maps import FeatureMaps as FeatureMaps
+from .feature_maps import LayerMaps as LayerMaps
+from .feature_maps import feature_maps as feature_maps
 from .features import FeatureRow as FeatureRow
 from .features import feature_figure as feature_figure
 from .features import feature_row as feature_row
@@ -27,15 +31,19 @@ __all__ = (
     "ClassMaps",
     "DeletionCurve",
     "ElementMap",
+    "FeatureMaps",
     "FeatureRow",
     "GradCAM",
     "LESION_COLOURS",
+    "LayerMaps",
     "SAFE_LESION_COLOURS",
     "calibrate",
     "deletion_curve",
     "deletion_figure",
     "explained_classes",
     "feature_figure",
+    "feature_grid",
+    "feature_maps",
     "feature_row",
     "heat_colours",
     "lesion_figure",

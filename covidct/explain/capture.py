@@ -87,7 +87,8 @@ def recording(network: nn.Module, layer: str) -> Iterator[FeatureTape]:
     try:
         module = network.get_submodule(layer)
     except AttributeError as error:
-        names = ", ".join(name for name, _ in network.named_children())
+        parent, inside = _deepest(network, layer)
+        names = ", ".join(f"{inside}{name}" for name, _ in parent.named_children())
         raise UsageError(
             f"{type(network).__name__} has no layer {layer!r}: name a submodule with layer= (it has {names})."
         ) from error
@@ -108,6 +109,17 @@ def recording(network: nn.Module, layer: str) -> Iterator[FeatureTape]:
             parameter.requires_grad_()
         for part, dropout in recurrent:
             part.dropout = dropout
+
+
+def _deepest(network: nn.Module, layer: str) -> tuple[nn.Module, str]:
+    """The innermost submodule with submodules on the way to a layer, and what stands before their names."""
+    found, inside = network, ""
+    for part in layer.split("."):
+        child = dict(found.named_children()).get(part)
+        if child is None or not any(True for _ in child.children()):
+            break
+        found, inside = child, f"{inside}{part}."
+    return found, inside
 
 
 @contextmanager
