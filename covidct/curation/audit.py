@@ -42,9 +42,11 @@ class LeakageAudit:
         unreadable: entries whose pixels could not be read; what is said of subjects counts them too.
         subject_overlap: subjects in more than one split.
         subject_labels: subjects with more than one label. That may be right: patients fall ill and recover.
-        pairs: pictures that occur twice, identical ones first, then by falling correlation.
-        compared: candidates that were aligned and correlated.
+        pairs: pictures that occur twice, identical ones first, then by falling correlation, then those that are tied
+            through entries of unknown split or label, see :class:`covidct.curation.DuplicatePair`.
+        compared: candidates that the hashes and thumbnails proposed.
         probes: how well label and source are told without the lungs; empty where that was not asked.
+        notes: what was not searched, one sentence each.
     """
 
     entries: tuple[Entry, ...]
@@ -54,6 +56,7 @@ class LeakageAudit:
     pairs: tuple[DuplicatePair, ...]
     compared: int
     probes: tuple[ShortcutProbe, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def without_subject(self) -> tuple[Entry, ...]:
@@ -66,9 +69,18 @@ class LeakageAudit:
         return tuple(pair for pair in self.pairs if pair.across_splits)
 
     @property
+    def pairs_unknown(self) -> tuple[DuplicatePair, ...]:
+        """Pairs of which one has no split, in a cohort that has some: where it goes decides whether they leak."""
+        split = any(entry.split for entry in self.entries)
+        return tuple(pair for pair in self.pairs if split and not (pair.first.split and pair.second.split))
+
+    @property
     def pairs_within(self) -> tuple[DuplicatePair, ...]:
-        """The other pairs."""
-        return tuple(pair for pair in self.pairs if not pair.across_splits)
+        """Pairs in one split, or in a cohort without splits."""
+        split = any(entry.split for entry in self.entries)
+        return tuple(
+            pair for pair in self.pairs if pair.first.split == pair.second.split and bool(pair.first.split) == split
+        )
 
     @property
     def label_conflicts(self) -> tuple[DuplicatePair, ...]:
@@ -87,6 +99,7 @@ def audit_listing(
     max_distance: int = 4,
     min_correlation: float = 0.9,
     turns: bool = False,
+    within_subjects: bool = False,
     window: tuple[float, float] = (-1250.0, 250.0),
     on_fault: OnFault = "error",
     probes: bool = False,
@@ -104,6 +117,7 @@ def audit_listing(
         max_distance: bits in which the perceptual hashes of candidates may differ.
         min_correlation: of the details after alignment, for a candidate to be called a duplicate.
         turns: look for copies that are mirrored or turned by 90 degrees too.
+        within_subjects: look for near duplicates among the entries of one subject in one split, too.
         window: (low, high) in HU that becomes [0, 1].
         on_fault: what to do with faulty geometry, see :func:`covidct.io.read_scan`.
         probes: tell label and site without the lungs too, see :func:`covidct.curation.shortcut_probes`.
@@ -117,6 +131,8 @@ def audit_listing(
     Raises:
         UsageError: for a distance or a correlation out of range.
     """
+    overlap = _subject_faults(entries, lambda entry: entry.split)
+    relabelled = _subject_faults(entries, lambda entry: entry.label)
     unreadable: list[Unreadable] = []
     read: list[Entry] = []
     features = []
@@ -133,6 +149,7 @@ def audit_listing(
         max_distance=max_distance,
         min_correlation=min_correlation,
         turns=turns,
+        within_subjects=within_subjects,
         window=window,
         on_fault=on_fault,
         unreadable=unreadable,
@@ -141,11 +158,12 @@ def audit_listing(
     return LeakageAudit(
         entries=tuple(entries),
         unreadable=tuple(unreadable),
-        subject_overlap=_subject_faults(entries, lambda entry: entry.split),
-        subject_labels=_subject_faults(entries, lambda entry: entry.label),
+        subject_overlap=overlap,
+        subject_labels=relabelled,
         pairs=search.pairs,
         compared=search.compared,
         probes=shortcut_probes(read, features, resamples=resamples, seed=seed) if read else (),
+        notes=search.notes,
     )
 
 

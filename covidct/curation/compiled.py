@@ -35,11 +35,12 @@ def _bits_set(x: Any) -> Any:  # pragma: no cover - compiled
 
 
 @jit
-def close_pairs(hashes: Any, start: int, stop: int, limit: Any, out: Any) -> int:  # pragma: no cover - compiled
+def close_pairs(hashes: Any, groups: Any, start: int, stop: int, limit: Any, out: Any) -> int:  # pragma: no cover
     """Pairs of the rows ``start`` to ``stop`` with later hashes.
 
     Args:
         hashes: (N,) uint64.
+        groups: (N,) int64, two hashes of one group of at least 0 are no pair.
         start: first row.
         stop: behind the last row.
         limit: uint64, bits in which a pair may differ.
@@ -60,7 +61,7 @@ def close_pairs(hashes: Any, start: int, stop: int, limit: Any, out: Any) -> int
                 continue
             for index in range(chunk.shape[0]):
                 distance = _bits_set(here ^ chunk[index])
-                if distance <= limit:
+                if distance <= limit and (groups[row] < 0 or groups[row] != groups[first + index]):
                     if found < out.shape[0]:
                         out[found, 0], out[found, 1], out[found, 2] = row, first + index, distance
                     found += 1

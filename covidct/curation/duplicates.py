@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
@@ -9,24 +10,27 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from covidct.curation.confirm import COMMON_SIZE, Alignment, align, common_size
-from covidct.curation.fingerprints import TURNS, fingerprint, picture_of, propose_pairs, turned
+from covidct.curation.duplicate_groups import Tie, hidden_ties, identical_pairs
+from covidct.curation.fingerprints import TURNS, fingerprint, outlines, picture_of, propose_pairs, resemble, turned
 from covidct.curation.listing import iterate_scans, read_stack
 from covidct.errors import CovidctError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from covidct.curation.fingerprints import Fingerprint
     from covidct.curation.listing import Entry, OnFault, Scan, Unreadable
 
+    Picture = Callable[[int], NDArray[np.float32]]
+
 __all__ = ("DuplicatePair", "DuplicateSearch", "find_duplicates")
 
 # The thumbnails of 64 pixels decide what is not worth reading again: copies lie above 0.77 and 0.96 there.
 _THUMB_DETAILS, _THUMB_OVERALL = 0.6, 0.85
 _LEAST_OVERALL = 0.9
-_KEPT = 256  # pictures of 64 kilobytes that are kept for further comparisons
+_KEPT, _KEPT_OUTLINES = 256, 1024  # pictures of 64 kilobytes, outlines of 24, kept for further comparisons
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +40,18 @@ class DuplicatePair:
     Attributes:
         first: the earlier one in the listing.
         second: the later one.
-        kind: ``"identical"``: the same decoded pixels; ``"near"``: confirmed by correlation.
-        details: normalised cross-correlation of the details after alignment, 1 for identical pixels.
+        kind: ``"identical"``: the same decoded pixels; ``"near"``: confirmed by correlation; ``"chained"``: in another
+            split, or of another label, and tied through entries of which that is unknown.
+        details: normalised cross-correlation of the details after alignment, 1 for identical pixels; of a chain, that
+            of its weakest link.
         overall: the same of the grey values.
         distance: bits in which the perceptual hashes (pHash) differ.
-        turn: how the second lies to the first, one of :data:`covidct.curation.fingerprints.TURNS`.
+        turn: how the second lies to the first, one of :data:`covidct.curation.fingerprints.TURNS`; empty for a chain.
     """
 
     first: Entry
     second: Entry
-    kind: Literal["identical", "near"]
+    kind: Literal["identical", "near", "chained"]
     details: float = 1.0
     overall: float = 1.0
     distance: int = 0
@@ -73,13 +79,16 @@ class DuplicateSearch:
     """What a search for duplicates found.
 
     Attributes:
-        pairs: identical ones first, then by falling correlation. Of several identical pictures, each is paired with the
-            first; of these the first alone is compared with other pictures.
-        compared: how many candidates the hashes proposed.
+        pairs: identical ones first, then by falling correlation, then the chained ones. Of several identical pictures,
+            each is paired with the first, and with the first whose split or label is known where that of the first is
+            not; of these the first alone is compared with other pictures.
+        compared: how many candidates the hashes and thumbnails proposed.
+        notes: what was not searched, one sentence each.
     """
 
     pairs: tuple[DuplicatePair, ...]
     compared: int
+    notes: tuple[str, ...] = ()
 
 
 def find_duplicates(
@@ -88,6 +97,7 @@ def find_duplicates(
     max_distance: int = 4,
     min_correlation: float = 0.9,
     turns: bool = False,
+    within_subjects: bool = False,
     window: tuple[float, float] = (-1250.0, 250.0),
     on_fault: OnFault = "error",
     unreadable: list[Unreadable] | None = None,
@@ -104,13 +114,15 @@ def find_duplicates(
             thumbnails.
         min_correlation: of the details after alignment, for a candidate to be called a duplicate.
         turns: look for copies that are mirrored or turned by 90 degrees too; eight times the work.
+        within_subjects: look for near duplicates among the entries of one known subject in one split, too. They are no
+            leak, and neighbouring slices of one scan are many.
         window: (low, high) in HU that becomes [0, 1].
         on_fault: what to do with faulty geometry, see :func:`covidct.io.read_scan`.
         unreadable: where entries go that cannot be read; None raises.
         on_scan: called with each scan while it is in memory.
 
     Returns:
-        The pairs.
+        The pairs. Where more look alike than can be compared, notes say what was not searched.
 
     Raises:
         UsageError: for a distance or a correlation out of range.
@@ -127,9 +139,15 @@ def find_duplicates(
         prints.append(fingerprint(scan))
         if on_scan is not None:
             on_scan(scan)
-    identical, singles = _identical(seen, prints)
+    equal = _equal(prints)
+    singles = [members[0] for members in equal]
     ways = tuple(range(len(TURNS))) if turns else (0,)
-    candidates = propose_pairs([prints[index] for index in singles], max_distance=max_distance, turns=ways)
+    candidates, notes = propose_pairs(
+        [prints[index] for index in singles],
+        max_distance=max_distance,
+        turns=ways,
+        groups=None if within_subjects else _subject_groups(seen, equal),
+    )
 
     @lru_cache(_KEPT)
     def picture(index: int) -> NDArray[np.float32]:
@@ -137,36 +155,70 @@ def find_duplicates(
         pixels = picture_of(read_stack(seen[index], window=window, on_fault=on_fault))
         return common_size(pixels, min(COMMON_SIZE, *pixels.shape))
 
-    near = []
+    identical = [Tie(one, other) for members in equal for one, other in identical_pairs(seen, members)]
+    near = [
+        (Tie(singles[i], singles[j], fit.details, fit.overall), turn)
+        for i, j, fit, turn in _confirmed(candidates, singles, prints, picture, ways)
+        if fit.details >= min_correlation and fit.overall >= _LEAST_OVERALL
+    ]
+    near.sort(key=lambda found: -found[0].details)
+    chained = hidden_ties(seen, [*identical, *(tie for tie, _ in near)])
+
+    def pair(tie: Tie, kind: Literal["identical", "near", "chained"], turn: str) -> DuplicatePair:
+        bits = (prints[tie.first].hash ^ prints[tie.second].hash).bit_count()
+        return DuplicatePair(seen[tie.first], seen[tie.second], kind, tie.details, tie.overall, bits, turn)
+
+    pairs = [pair(tie, "identical", TURNS[0]) for tie in identical]
+    pairs += [pair(tie, "near", TURNS[turn]) for tie, turn in near]
+    pairs += [pair(tie, "chained", "") for tie in chained]
+    return DuplicateSearch(tuple(pairs), len(candidates), notes)
+
+
+def _equal(prints: Sequence[Fingerprint]) -> list[list[int]]:
+    """Indices of equal digests, by their first ones."""
+    members: dict[bytes, list[int]] = defaultdict(list)
+    for index, one in enumerate(prints):
+        members[one.digest].append(index)
+    return list(members.values())
+
+
+def _subject_groups(entries: Sequence[Entry], equal: Sequence[Sequence[int]]) -> NDArray[np.int64]:
+    """One number per subject and split for each picture; -1 where the subject is unknown or there are several."""
+    numbers: dict[tuple[str, str], int] = {}
+    codes = []
+    for members in equal:
+        keys = {(entries[index].subject, entries[index].split) for index in members}
+        key = keys.pop()
+        codes.append(numbers.setdefault(key, len(numbers)) if key[0] and not keys else -1)
+    return np.array(codes, np.int64)
+
+
+def _confirmed(
+    candidates: NDArray[np.int64],
+    singles: Sequence[int],
+    prints: Sequence[Fingerprint],
+    picture: Picture,
+    ways: Sequence[int],
+) -> Iterator[tuple[int, int, Alignment, int]]:
+    """Candidates that can be aligned: both places in ``singles``, how well, and the way in which the second lies."""
+
+    @lru_cache(_KEPT_OUTLINES)
+    def outline(index: int, way: int) -> NDArray[np.float32]:
+        return outlines(turned(prints[index].thumb, way))
+
     for i, j in candidates.tolist():
         one, other = singles[i], singles[j]
-        fit = _confirm(one, other, prints, picture, ways)
-        if fit is not None and fit[0].details >= min_correlation and fit[0].overall >= _LEAST_OVERALL:
-            bits = (prints[one].hash ^ prints[other].hash).bit_count()
-            alignment, turn = fit
-            near.append(
-                DuplicatePair(seen[one], seen[other], "near", alignment.details, alignment.overall, bits, TURNS[turn])
-            )
-    near.sort(key=lambda pair: -pair.details)
-    return DuplicateSearch((*identical, *near), len(candidates))
-
-
-def _identical(entries: Sequence[Entry], prints: Sequence[Fingerprint]) -> tuple[list[DuplicatePair], list[int]]:
-    """Pairs of equal digests, each with the first of its kind, and the indices of those first ones."""
-    first: dict[bytes, int] = {}
-    pairs = []
-    for index, one in enumerate(prints):
-        place = first.setdefault(one.digest, index)
-        if place != index:
-            pairs.append(DuplicatePair(entries[place], entries[index], "identical"))
-    return pairs, list(first.values())
+        likely = [way for way in ways if resemble(outline(one, 0), outline(other, way))]
+        fit = _confirm(one, other, prints, picture, likely)
+        if fit is not None:
+            yield i, j, *fit
 
 
 def _confirm(
     one: int,
     other: int,
     prints: Sequence[Fingerprint],
-    picture: Callable[[int], NDArray[np.float32]],
+    picture: Picture,
     ways: Sequence[int],
 ) -> tuple[Alignment, int] | None:
     """The alignment of a candidate and the way in which the second lies; None where they do not fit."""

@@ -92,7 +92,8 @@ def test_pictures_in_two_splits_and_with_two_labels(tmp_path: Path, pictures: li
         (3, 4, "near", False, True),
     ]
     assert [pair.same_subject for pair in found.pairs] == [False, True, False]
-    assert [len(part) for part in (found.pairs_across, found.pairs_within, found.label_conflicts)] == [1, 2, 1]
+    parts = (found.pairs_across, found.pairs_within, found.pairs_unknown, found.label_conflicts)
+    assert [len(part) for part in parts] == [1, 1, 1, 1]
     assert found.leaks
 
 
@@ -102,6 +103,56 @@ def test_identical_pictures_of_three_splits_are_tied_to_the_first(tmp_path: Path
     found = audit([Entry(k + 1, p, "", f"p{k}", splits[k]) for k, p in enumerate(paths)])
     assert [(pair.first.number, pair.second.number) for pair in found.pairs] == [(1, 2), (1, 3), (1, 4)]
     assert len(found.pairs_across) == 2
+
+
+def test_a_first_copy_without_split_and_label_hides_no_leak(tmp_path: Path, pictures: list[np.ndarray]) -> None:
+    paths = write(tmp_path, *[pictures[0]] * 3, pictures[1])
+    found = audit(
+        [
+            Entry(1, paths[0], "", "a", ""),
+            Entry(2, paths[1], "covid", "b", "train"),
+            Entry(3, paths[2], "normal", "c", "test"),
+            Entry(4, paths[3], "normal", "d", "test"),
+        ]
+    )
+    assert found.leaks
+    assert [numbers((pair.first, pair.second)) for pair in found.pairs_across] == [[2, 3]]
+    assert [numbers((pair.first, pair.second)) for pair in found.label_conflicts] == [[2, 3]]
+    assert [numbers((pair.first, pair.second)) for pair in found.pairs_unknown] == [[1, 2], [1, 3]]
+    assert found.pairs_within == ()
+
+
+def test_a_near_copy_without_split_and_label_ties_its_neighbours(tmp_path: Path, pictures: list[np.ndarray]) -> None:
+    smaller = np.asarray(cv2.resize(pictures[0], (80, 80), interpolation=cv2.INTER_AREA))
+    paths = write(tmp_path, smaller, pictures[0], pictures[0])
+    entries = [
+        Entry(1, paths[0], "covid", "a", "train"),
+        Entry(2, paths[1], "", "b", ""),  # stands for the third, whose pixels are equal
+        Entry(3, paths[2], "normal", "c", "test"),
+    ]
+    found = audit(entries)
+    assert found.leaks
+    told = [(p.first.number, p.second.number, p.kind, p.across_splits, p.labels_differ) for p in found.pairs]
+    assert told == [
+        (2, 3, "identical", False, False),
+        (1, 2, "near", False, False),
+        (1, 3, "chained", True, True),
+    ]
+    assert found.pairs[2].details == found.pairs[1].details < 1
+    assert found.pairs[2].turn == ""
+    assert len(found.pairs_unknown) == 2
+
+
+def test_what_was_not_searched_is_said_and_nothing_else_is_lost(
+    tmp_path: Path, pictures: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("covidct.curation.fingerprints._MOST", -1)
+    paths = write(tmp_path, pictures[0], pictures[0], pictures[1])
+    splits = ("train", "test", "test")
+    found = audit([Entry(k + 1, p, "covid", "one", splits[k]) for k, p in enumerate(paths)])
+    assert len(found.notes) == 2
+    assert len(found.subject_overlap) == 1
+    assert len(found.pairs_across) == 1
 
 
 def test_shortcuts_are_probed_in_the_same_pass(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -136,6 +137,34 @@ def test_scans_of_one_patient_resampled_and_of_others(tmp_path: Path) -> None:
     entries.append(Entry(4, folder, "covid", "p1", "test"))
     found = find_duplicates(entries, min_correlation=PHANTOMS).pairs
     assert [(pair.first.number, pair.second.number) for pair in found] == [(2, 4)]
+
+
+def test_near_duplicates_of_one_subject_in_one_split_are_not_looked_for(tmp_path: Path) -> None:
+    """Neighbouring slices are many, and no leak; a copy under another name, in another split or of nobody is one."""
+    picture = chest(0)
+    rng = np.random.default_rng(0)
+    entries = listed([picture, *(rescaled(picture, rng) for _ in range(5)), picture], tmp_path)
+    subjects, splits = ("a", "a", "a", "b", "", "a", "a"), ("train", "train", "test", "train", "train", "", "train")
+    entries = [replace(e, subject=w, split=s) for e, w, s in zip(entries, subjects, splits, strict=True)]
+    found = find_duplicates(entries)
+    pairs = {(pair.first.number, pair.second.number) for pair in found.pairs}
+    assert (1, 2) not in pairs
+    assert (1, 7) in pairs  # equal pixels cost nothing to find
+    assert {(1, 3), (1, 4), (1, 5), (1, 6), (2, 3), (2, 4), (2, 5), (2, 6)} <= pairs
+    more = find_duplicates(entries, within_subjects=True)
+    assert {(pair.first.number, pair.second.number) for pair in more.pairs} == pairs | {(1, 2)}
+    assert more.compared == found.compared + 1
+
+
+def test_more_candidates_than_are_kept_are_a_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = listed([chest(0), rescaled(chest(0), np.random.default_rng(0)), chest(0), chest(3)], tmp_path)
+    assert find_duplicates(entries).notes == ()
+    monkeypatch.setattr("covidct.curation.fingerprints._MOST", 0)
+    found = find_duplicates(entries)
+    assert [(pair.first.number, pair.second.number, pair.kind) for pair in found.pairs] == [(1, 3, "identical")]
+    assert len(found.notes) == 2
+    assert "hashes" in found.notes[0]
+    assert "thumbnails" in found.notes[1]
 
 
 def test_flat_pictures_are_equal_or_nothing(tmp_path: Path) -> None:

@@ -62,9 +62,53 @@ def test_similar_vectors_as_two_loops_find_them() -> None:
     assert similar_pairs(one[:0], other[:0], least=0.8).shape == (0, 2)
 
 
+def unit(count: int, length: int, seed: int) -> np.ndarray:
+    """Vectors with a spectrum that falls off, half of them near copies of others, one of them 0."""
+    rng = np.random.default_rng(seed)
+    vectors = rng.normal(size=(count, length)) / np.arange(1, length + 1) ** 0.5
+    vectors[::2] = vectors[rng.integers(0, count, len(vectors[::2]))] + 0.02 * rng.normal(
+        size=(len(vectors[::2]), length)
+    )
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors[count // 2] = 0
+    return vectors.astype(np.float32)
+
+
+@pytest.mark.parametrize("dense", [0.0, 1.0])  # all tiles are computed in full, or none is
+@pytest.mark.parametrize("least", [0.5, 0.9])
+def test_few_numbers_decide_as_all_do(dense: float, least: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = import_module("covidct.curation.near_duplicates")
+    for name, value in (("_DENSE", dense), ("_TILE_ROWS", 7), ("_TILE", 11)):
+        monkeypatch.setattr(module, name, value)
+    one, other = unit(120, 100, 0), unit(120, 100, 1)
+    other[:40] = one[40:80]
+    whole = one.astype(np.float64)
+    same, crossed = (whole @ second.astype(np.float64).T for second in (one, other))
+    for products, second in ((same, one), (crossed, other)):
+        assert not (abs(products - least) < 1e-6).any()  # no pair hangs on rounding
+        expected = {(min(i, j), max(i, j)) for i, j in np.argwhere(products >= least).tolist() if i != j}
+        assert expected
+        found = similar_pairs(one, second, least=least)
+        assert found.tolist() == sorted(map(list, expected))
+
+
+def test_two_of_one_group_are_no_pair() -> None:
+    values = np.array([5, 5, 5, 4, 4], np.uint64)
+    groups = np.array([0, 0, 1, -1, -1])
+    pairs = near_duplicates(values, max_distance=0, groups=groups)[0]
+    assert pairs.tolist() == [[0, 2], [1, 2], [3, 4]]
+    vectors = np.eye(4, dtype=np.float32)[[0, 0, 0, 1, 1]]
+    for second in (vectors, vectors.copy()):
+        assert similar_pairs(vectors, second, least=0.9, groups=groups).tolist() == [[0, 2], [1, 2], [3, 4]]
+    with pytest.raises(UsageError, match="one per hash"):
+        near_duplicates(values, groups=groups[1:])
+
+
 def test_too_many_pairs_are_an_error_not_a_full_memory() -> None:
     with pytest.raises(UsageError, match="more than 100 pairs"):
         near_duplicates(np.zeros(100, np.uint64), most=100)
+    with pytest.raises(UsageError, match="more than 100 pairs"):
+        similar_pairs(*[np.ones((100, 1), np.float32)] * 2, least=0.9, most=100)
 
 
 @pytest.mark.parametrize("limit", [-1, 65])
