@@ -29,6 +29,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "segment": ("segment", "the lung mask of a CT scan, written on the scan's own grid"),
     "triage": ("triage", "apply a checkpoint to scans: probabilities, slice scores, JSON, CSV and pages"),
     "fit": ("train", "train a task on a data module (YAML configs)"),
+    "ensemble": ("ensemble", "the gated dual-contrast ensemble from one config: clean, gate, experts, fusion, report"),
     "validate": ("train", "one pass over the validation part"),
     "test": ("train", "metrics of the test part, with --out as a report with confidence intervals"),
     "predict": ("train", "predictions.csv of a checkpoint for a data module"),

@@ -22,18 +22,18 @@ from covidct.weights import load_checkpoint
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ("TaskCLI", "run")
+__all__ = ("TaskCLI", "import_parts", "own_error", "run")
 
 
 def run(verb: str, argv: Sequence[str]) -> int:
     """Entry of the four commands."""
     quiet_lightning()
-    _import_parts()
+    import_parts()
     try:
         command = TaskCLI(verb, argv)
     except (ArgumentError, MisconfigurationException, TypeError, ValueError) as error:
         # the last three: a trainer or task that cannot be made of the options
-        raise _own_error(error) or UsageError(usage_sentence(str(error), verb)) from error
+        raise own_error(error) or UsageError(usage_sentence(str(error), verb)) from error
     try:
         getattr(command, f"run_{verb}")()
     except MisconfigurationException as error:
@@ -212,7 +212,7 @@ class TaskCLI(LightningCLI):
         }
 
 
-def _own_error(error: BaseException | None) -> CovidctError | None:
+def own_error(error: BaseException | None) -> CovidctError | None:
     """The sentence of covidct that a parser has wrapped in its own, if there is one."""
     while error is not None:
         if isinstance(error, CovidctError):
@@ -239,7 +239,7 @@ def _scan_results(output: dict[str, Any], names: Sequence[str]) -> list[Any]:
     ]
 
 
-def _import_parts() -> None:
+def import_parts() -> None:
     """Load all tasks, data modules and data sets, so that their short names are known to the parser."""
     from covidct import datamodules, datasets, tasks
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import pytorch_lightning as pl
 import torch
@@ -24,7 +25,6 @@ from covidct.io import ArrayCache
 from covidct.transforms import Augment, default_augment
 
 if TYPE_CHECKING:
-
     from covidct.datasets import Record
     from covidct.datasets.base import Split
     from covidct.errors import CovidctError
@@ -55,6 +55,7 @@ class BaseDataModule(pl.LightningDataModule):
         preprocessing: what is done to every scan; tasks keep it in their checkpoints.
         failures: record of a source that could not be prepared in this process, to the error; with
             ``on_failure="skip"`` these samples are left out.
+        contrast_side: the side whose subjects are taken alone; None: both sides.
         contrast_split: the line between subjects of low and of high contrast, by Otsu over the training subjects; None
             before :meth:`setup`, without training subjects, and where no contrast is measured.
     """
@@ -113,7 +114,8 @@ class BaseDataModule(pl.LightningDataModule):
         self._batch_size, self._num_workers, self._prepare_workers = batch_size, num_workers, prepare_workers
         self._seed, self._balanced, self._on_failure = seed, balanced_sampling, on_failure
         self._allow_overlap = allow_subject_overlap
-        self._side, self._contrasts = contrast_side, dict[int, float]()
+        self._contrasts: dict[int, float] = {}
+        self.contrast_side: Side | None = contrast_side
         self._division = Parts(
             split=split,
             val_fraction=val_fraction,
@@ -188,6 +190,17 @@ class BaseDataModule(pl.LightningDataModule):
             check_no_overlap(self._parts, allow=self._allow_overlap or self.dataset.allow_subject_overlap)
             self._take_side()
             _log.info("split: %s", {part: len(records) for part, records in self._parts.items()})
+
+    def on_side(self, side: Side) -> Self:
+        """The same cohort, split and line, with the subjects of one side alone; known after :meth:`setup`.
+
+        Raises:
+            UsageError: when no contrast is measured or there are no training subjects.
+        """
+        other = copy.copy(self)
+        other.contrast_side, other.trainer = side, None
+        other._parts = one_side(self.dataset, self._parts, self._contrasts, split=self.contrast_split, side=side)
+        return other
 
     def records(self, part: Split) -> list[Record]:
         """The samples of ``"train"``, ``"val"`` or ``"test"``, known after :meth:`setup`."""
@@ -304,9 +317,9 @@ class BaseDataModule(pl.LightningDataModule):
         if measure == "none":
             return
         self.contrast_split = split_of_training(self.dataset, self._parts["train"], self._contrasts, measure=measure)
-        if self._side is not None:
+        if self.contrast_side is not None:
             self._parts = one_side(
-                self.dataset, self._parts, self._contrasts, split=self.contrast_split, side=self._side
+                self.dataset, self._parts, self._contrasts, split=self.contrast_split, side=self.contrast_side
             )
 
 

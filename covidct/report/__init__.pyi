@@ -6,6 +6,7 @@ from .ablation import write_ablation_page as write_ablation_page
 from .audit import write_audit_csvs as write_audit_csvs
 from .audit import write_audit_json as write_audit_json
 from .audit import write_audit_page as write_audit_page
+from .classification import classification_table as classification_table
 from .cohort import write_cohort_page as write_cohort_page
 from .curation import write_curation_csv as write_curation_csv
 from .curation import write_curation_json as write_curation_json
@@ -48,6 +49,7 @@ __all__ = (
     "OtddReport",
     "Study",
     "StudySection",
+    "classification_table",
     "contrast_pair_panel",
     "equalisation_panel",
     "example_panels",

@@ -3,6 +3,9 @@ from .comparison import Variant as Variant
 from .comparison import run_comparison as run_comparison
 from .confounder import CONFOUNDER_PHANTOMS as CONFOUNDER_PHANTOMS
 from .confounder import confounder_study as confounder_study
+from .gated_system import Expert as Expert
+from .gated_system import GatedSystem as GatedSystem
+from .gated_system import train_gated_system as train_gated_system
 from .masked_gap import POOLING_TITLES as POOLING_TITLES
 from .masked_gap import PUBLISHED_CONFUSION as PUBLISHED_CONFUSION
 from .masked_gap import masked_gap_study as masked_gap_study
@@ -20,6 +23,8 @@ from .resnext_plus import write_ablation as write_ablation
 __all__ = (
     "CONFOUNDER_PHANTOMS",
     "ENHANCEMENT_ROWS",
+    "Expert",
+    "GatedSystem",
     "NETWORK_ROWS",
     "POOLING_TITLES",
     "PUBLISHED_CONFUSION",
@@ -34,6 +39,7 @@ __all__ = (
     "published_reports",
     "resnext_plus_study",
     "run_comparison",
+    "train_gated_system",
     "write_ablation",
     "write_study",
 )

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import pytest
+
+from covidct.errors import UsageError
+from covidct.report import classification_table
+
+LOW = ((12, 0, 0), (1, 12, 0), (0, 0, 20))
+HIGH = ((16, 0, 0), (0, 15, 1), (1, 1, 9))
+"""Derived from the report's tables: the only counts that round to them (facts, section 1.4)."""
+
+TABLES = {
+    LOW: """
+Normal 0.92 1.00 0.96 12
+CAP 1.00 0.92 0.96 13
+COVID-19 1.00 1.00 1.00 20
+accuracy 0.98 45
+macro avg 0.97 0.97 0.97 45
+weighted avg 0.98 0.98 0.98 45
+""",
+    HIGH: """
+Normal 0.94 1.00 0.97 16
+CAP 0.94 0.94 0.94 16
+COVID-19 0.90 0.82 0.86 11
+accuracy 0.93 43
+macro avg 0.93 0.92 0.92 43
+weighted avg 0.93 0.93 0.93 43
+""",
+}
+"""The practicum's report, Tables 1 and 2."""
+
+
+def words(text: str) -> list[list[str]]:
+    return [line.split() for line in text.strip().splitlines() if line.strip()]
+
+
+@pytest.mark.parametrize("confusion", [LOW, HIGH])
+def test_prints_the_published_tables(confusion: tuple[tuple[int, ...], ...]) -> None:
+    printed = words(classification_table(confusion, ("Normal", "CAP", "COVID-19")))
+    assert printed[0] == ["precision", "recall", "f1-score", "support"]
+    assert printed[1:] == words(TABLES[confusion])
+
+
+def test_a_class_that_nobody_has_scores_0() -> None:
+    printed = words(classification_table(((3, 0), (0, 0)), ("a", "b")))
+    assert printed[2] == ["b", "0.00", "0.00", "0.00", "0"]
+
+
+@pytest.mark.parametrize("confusion", [((1, 2, 3), (1, 2, 3)), ((0, 0), (0, 0)), ((1.5, 0), (0, 1)), ((-1, 0), (0, 1))])
+def test_what_is_no_matrix_of_counts_is_refused(confusion: tuple[tuple[float, ...], ...]) -> None:
+    with pytest.raises(UsageError, match="counts"):
+        classification_table(confusion, ("a", "b"))
