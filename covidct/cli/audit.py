@@ -40,6 +40,7 @@ def audit(
     max_distance: int = 4,
     min_correlation: float = 0.9,
     rotations: bool = False,
+    within_subjects: bool = False,
     window: tuple[float, float] = (-1250.0, 250.0),
     probes: bool = True,
     on_fault: Literal["error", "repair", "warn"] = "error",
@@ -66,6 +67,7 @@ def audit(
         max_distance: bits in which hashes of candidates may differ.
         min_correlation: of the details after alignment, for a candidate to be called a duplicate.
         rotations: look for copies that are mirrored or turned by 90 degrees too.
+        within_subjects: look for near duplicates within one subject and split too; neighbouring slices are many.
         window: low and high in HU that become black and white.
         probes: tell label and site without the lungs; --no-probes leaves this out.
         on_fault: what to do with faulty geometry.
@@ -95,6 +97,7 @@ def audit(
             max_distance=max_distance,
             min_correlation=min_correlation,
             turns=rotations,
+            within_subjects=within_subjects,
             window=window,
             on_fault=on_fault,
             probes=probes,
@@ -104,7 +107,7 @@ def audit(
         )
     out.mkdir(parents=True, exist_ok=True)
     record: dict[str, object] = {"max_distance": max_distance, "min_correlation": min_correlation}
-    record |= {"rotations": rotations, "window": list(window), "on_fault": on_fault}
+    record |= {"rotations": rotations, "within_subjects": within_subjects, "window": list(window), "on_fault": on_fault}
     record |= {"candidates_compared": found.compared}
     record |= {"resamples": resamples, "seed": seed} if probes else {}
     page, data = out / "audit.html", out / "audit.json"
@@ -131,6 +134,7 @@ def _summary(found: LeakageAudit) -> None:
         "subjects in more than one split": len(found.subject_overlap),
         "pairs of one picture in two splits": len(found.pairs_across),
         "pairs of one picture with two labels": len(found.label_conflicts),
+        "pairs of which a split is unknown": len(found.pairs_unknown),
         "subjects with more than one label": len(found.subject_labels),
         "pairs with identical pixels": sum(pair.kind == "identical" for pair in found.pairs),
         "pairs of near duplicates": sum(pair.kind == "near" for pair in found.pairs),
@@ -147,6 +151,8 @@ def _summary(found: LeakageAudit) -> None:
             cells = (f"{one.split or '?'}, {other.split or '?'}", f"{one.label or '?'}, {other.label or '?'}")
             pairs.add_row(one.id, other.id, *cells, f"{pair.details:.3f}")
         results().print(pairs)
+    for sentence in found.notes:
+        note(f"covidct: warning: {sentence}")
     for probe in found.probes:
         if probe.warning:
             note(f"covidct: warning: {probe.warning}")

@@ -67,7 +67,7 @@ def write_audit_page(
     shown: int = 60,
     run: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write one HTML page: numbers, subjects, pairs across splits, pairs of two labels, the other pairs.
+    """Write one HTML page: numbers, subjects, pairs across splits, of two labels, of an unknown split, and the others.
 
     Args:
         found: from :func:`covidct.curation.audit_listing`.
@@ -77,10 +77,12 @@ def write_audit_page(
         shown: pairs of each kind that are shown with pictures.
         run: what was run.
     """
-    within = [pair for pair in found.pairs_within if not pair.labels_differ]
-    conflicts = [pair for pair in found.pairs_within if pair.labels_differ]
+    unknown, within = (
+        [pair for pair in pairs if not pair.labels_differ] for pairs in (found.pairs_unknown, found.pairs_within)
+    )
+    conflicts = [pair for pair in found.label_conflicts if not pair.across_splits]
     across = sorted(found.pairs_across, key=lambda pair: not pair.labels_differ)
-    galleries = {"across": across, "labels": conflicts, "within": within}
+    galleries = {"across": across, "labels": conflicts, "unknown": unknown, "within": within}
     write_page(
         "audit.html",
         path,
@@ -119,6 +121,7 @@ def write_audit_json(
         "subjects_with_several_labels": [_subject_record(fault, "label") for fault in found.subject_labels],
         "pairs": [_pair_record(pair) for pair in found.pairs],
         "candidates_compared": found.compared,
+        "notes": found.notes,
         "without_subject": [entry.id for entry in found.without_subject],
         "unreadable": [{"id": item.entry.id, "reason": public_reason(item)} for item in found.unreadable],
         "shortcuts": [probe.to_dict() for probe in found.probes],
@@ -177,7 +180,7 @@ def _card(pair: DuplicatePair, window: tuple[float, float]) -> _Card:
         _Shown(entry.id, entry.split, class_title(entry.label), *entry_image(entry, window))
         for entry in (pair.first, pair.second)
     )
-    return _Card(pair, (one, other), _SAME[pair.same_subject], "" if pair.turn == TURNS[0] else pair.turn)
+    return _Card(pair, (one, other), _SAME[pair.same_subject], "" if pair.turn in ("", TURNS[0]) else pair.turn)
 
 
 def _subject_row(fault: SubjectFault, name: str) -> list[tuple[str, int, Sequence[str], int]]:

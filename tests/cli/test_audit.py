@@ -106,3 +106,20 @@ def test_one_article_is_in_two_splits_of_the_published_set(real_data: Path, tmp_
         expected.setdefault("-".join(Path(row["path"]).name.split("-")[:1]), set()).add(row["split"])
     leaking = [parts for parts in expected.values() if len(parts) > 1]
     assert len(leaking) == len(record["subjects_in_several_splits"]) == 1
+
+
+def test_a_copy_without_split_hides_no_leak(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in "abc":
+        assert cv2.imwrite(str(tmp_path / f"{name}.png"), picture(0))
+    table = "path,label,split\na.png,,\nb.png,covid,train\nc.png,normal,test\n"
+    (tmp_path / "t.csv").write_text(table)
+    argv = ["audit", str(tmp_path / "t.csv"), "--out", str(tmp_path / "out"), "--no-probes", "--fail-on-leak"]
+    assert main(argv) == 1
+    assert "split is unknown" in " ".join(capsys.readouterr().out.split())
+    record = json.loads((tmp_path / "out" / "audit.json").read_text())
+    told = [(pair["first"]["id"], pair["second"]["id"], pair["across_splits"]) for pair in record["pairs"]]
+    assert told == [
+        ("row-00001", "row-00002", False),
+        ("row-00001", "row-00003", False),
+        ("row-00002", "row-00003", True),
+    ]

@@ -84,6 +84,24 @@ def test_no_leak_is_not_said_louder_than_it_is_known(entries: list[Entry], tmp_p
     assert "The listing has no splits" in Page(tmp_path / "c.html").text
 
 
+def test_an_unknown_split_has_its_own_heading(entries: list[Entry], tmp_path: Path) -> None:
+    nowhere = replace(entries[4], split="")
+    pairs = (
+        DuplicatePair(entries[0], nowhere, "near", 0.961, 0.97, 3),
+        DuplicatePair(nowhere, entries[5], "near", 0.982, 0.99, 3),
+        DuplicatePair(entries[0], entries[5], "chained", 0.961, 0.97, 5, ""),
+    )
+    audit = found([*entries[:4], nowhere, entries[5]], pairs=pairs, notes=("Hashes were not compared.",))
+    write_audit_page(audit, tmp_path / "a.html")
+    page = Page(tmp_path / "a.html")
+    assert [e.text for e in page.all("h2", id="unknown")] == ["One picture, of which a split is unknown"]
+    assert "through entries of unknown split or label; of the weakest link, details 0.961" in page.text
+    assert "Hashes were not compared." in page.text
+    assert len(page.all("img")) == 6
+    write_audit_json(audit, tmp_path / "a.json")
+    assert json.loads((tmp_path / "a.json").read_text())["notes"] == ["Hashes were not compared."]
+
+
 def test_long_lists_are_cut_and_say_so(entries: list[Entry], tmp_path: Path) -> None:
     pairs = tuple(DuplicatePair(entries[0], entries[2], "near", 0.95) for _ in range(5))
     faults = tuple(SubjectFault((entries[0],) * 20 + (entries[3],), ("train", "test")) for _ in range(60))
