@@ -18,6 +18,9 @@ import covidct
 from covidct.tasks import BaseTask
 
 CONFIGS = sorted((Path(covidct.__file__).parents[1] / "examples" / "configs").glob("*.yaml"))
+SYSTEMS = ("gated_system",)
+"""Configurations of `covidct ensemble`, which are several trainings: tests/cli/test_ensemble.py runs such a one."""
+
 _LIGHT = [
     "--model.init_args.backbone=resnet18",
     "--model.init_args.truncation=2",
@@ -33,6 +36,17 @@ _LIGHT = [
     "--data.init_args.test_fraction=0.25",
 ]
 SMALL: dict[str, list[str]] = {
+    "gated_ensemble": [
+        "--model.init_args.low=[{name: MaskedGAPResNet, arguments: {backbone: resnet18, slice_size: 32}}]",
+        "--model.init_args.high=[{name: MaskedGAPResNet, arguments: {backbone: resnet18, slice_size: 32}}]",
+        "--data.init_args.size=32",
+        "--data.init_args.mask_source=file",
+        "--data.init_args.dataset=covidct.datasets.PhantomTwoContrasts",
+        "--data.init_args.dataset.init_args.num_subjects=24",
+        "--data.init_args.dataset.init_args.shape=[6,40,40]",
+        "--data.init_args.val_fraction=0.25",
+        "--data.init_args.test_fraction=0.25",
+    ],
     "lesion_mask_rcnn": _LIGHT,
     "lesion_mask_rcnn_phantom": _LIGHT,
     "mask_net": _LIGHT,
@@ -151,14 +165,15 @@ SMALL: dict[str, list[str]] = {
 """What makes each configuration small enough for a test."""
 
 
-@pytest.fixture(params=CONFIGS, ids=lambda path: path.stem)
+@pytest.fixture(params=[path for path in CONFIGS if path.stem not in SYSTEMS], ids=lambda path: path.stem)
 def config(request: pytest.FixtureRequest) -> Path:
     path: Path = request.param
     return path
 
 
-def test_every_value_says_who_set_it(config: Path) -> None:
-    lines = config.read_text(encoding="utf-8").splitlines()
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_value_says_who_set_it(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
     values = [line for line in lines if re.match(r"\s*(- )?\w+: +[^#\s]", line)]
     named = ("class_path", "monitor", "mode", "save_last", "filename", "auto_insert_metric_name", "manifest")
     silent = [
@@ -174,6 +189,17 @@ def test_every_value_says_who_set_it(config: Path) -> None:
 def test_every_argument_is_there(config: Path) -> None:
     record = yaml.safe_load(config.read_text(encoding="utf-8"))
     model, data = record["model"], record["data"]
+    check_arguments(data, model)
+
+
+@pytest.mark.parametrize("stem", SYSTEMS)
+def test_every_argument_of_a_systems_data_is_there(stem: str) -> None:
+    path = next(path for path in CONFIGS if path.stem == stem)
+    check_arguments(yaml.safe_load(path.read_text(encoding="utf-8"))["data"], None)
+
+
+def check_arguments(data: dict[str, Any], model: dict[str, Any] | None) -> None:
+    """Every argument of the data module, its data set, its transform and the model is given."""
     parts = [data, data["init_args"]["dataset"], data["init_args"]["train_transform"], model]
     for part in filter(None, parts):
         module, _, name = part["class_path"].rpartition(".")
