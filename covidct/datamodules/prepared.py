@@ -86,6 +86,15 @@ class PreparedSamples(Dataset[Any]):
         """Number of samples."""
         return len(self.ids)
 
+    def slice_labels(self) -> list[NDArray[np.int64]] | None:
+        """Class of each slice of every sample, -1 unknown, without its pixels; None where the data set knows none."""
+        found = []
+        for arrays, row in map(self._arrays, range(len(self))):
+            if "slice_label" not in arrays:
+                return None
+            found.append(np.array(arrays["slice_label"][row], dtype=np.int64))
+        return found
+
     def __getitem__(self, draw: int | Draw) -> Sample:
         """One sample of the contract, augmented where so configured."""
         index = _index(draw)

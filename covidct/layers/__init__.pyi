@@ -1,6 +1,7 @@
 from .cbam import CBAM as CBAM
 from .efficient_channel_attention import EfficientChannelAttention as EfficientChannelAttention
 from .efficient_channel_attention import adaptive_kernel_size as adaptive_kernel_size
+from .evaluation import evaluation as evaluation
 from .folding import fold_batch_norm as fold_batch_norm
 from .folding import fold_upsampling as fold_upsampling
 from .insert_attention import Attention as Attention
@@ -19,6 +20,7 @@ __all__ = (
     "SliceAttention",
     "SqueezeExcite",
     "adaptive_kernel_size",
+    "evaluation",
     "fold_batch_norm",
     "fold_upsampling",
     "insert_attention",
