@@ -86,15 +86,26 @@ def classify_slices(
     """
     prob = np.full((volume.shape[0], len(task.class_names)), np.nan, np.float32)
     boxes: dict[int, tuple[LesionBox, ...]] = {}
-    for first in range(0, len(indices), _BATCH):
-        chosen = [int(index) for index in indices[first : first + _BATCH]]
+    chunks = [[int(index) for index in indices[first : first + _BATCH]] for first in range(0, len(indices), _BATCH)]
+    contrast = None if record.contrast == "none" else _contrast(volume, record, chunks, lung_mask)
+    for chosen in chunks:
         batch = _batch(volume, record, chosen, lung_mask)
+        if contrast is not None:
+            batch["contrast"] = torch.full((len(chosen),), contrast)
         found = _predict(task, batch)
         prob[chosen] = found["prob"].float().cpu().numpy()
         if "region_boxes" in found:
             size = batch["image"].shape[2:]
             boxes |= {index: _ranked_regions(found, place, size) for place, index in enumerate(chosen)}
     return SlicePredictions(prob, boxes)
+
+
+def _contrast(
+    volume: Volume, record: Preprocessing, chunks: Sequence[Sequence[int]], lung_mask: NDArray[np.uint8] | None
+) -> float:
+    """Contrast of a scan, the median of its slices, so that all of them go the same way at a gate."""
+    each = [prepare_slices(volume, record, indices=chosen, lung_mask=lung_mask)["contrast"] for chosen in chunks]
+    return float(np.median(np.concatenate(each)))
 
 
 def _batch(volume: Volume, record: Preprocessing, indices: Sequence[int], lung_mask: NDArray[np.uint8] | None) -> Batch:

@@ -14,11 +14,12 @@ from covidct.explain import GradCAM, explained_classes
 from covidct.functional import segment_lungs
 from covidct.inference import SLICE_RULE, Predictor, triage
 from covidct.inference.batch_results import results_of_batch
+from covidct.inference.slice_classifier import classify_slices
 from covidct.labels import CLASSES
 from covidct.models import LesionMaskRCNN
 from covidct.preprocessing import Preprocessing
 from covidct.sample import collate
-from covidct.tasks import CovidCTMaskNetTask, load_task
+from covidct.tasks import CovidCTMaskNetTask, GatedEnsembleTask, load_task
 from covidct.transforms import prepare_slices, to_sample
 from covidct.volume import unknown_affine
 from covidct.weights import sha256_file
@@ -244,3 +245,23 @@ def test_networks_in_each_others_place_are_refused(checkpoint: Path, slices: Pat
         Predictor(checkpoint, lesion_thresholds={"score_threshold": 0.5}, device="cpu")
     with pytest.raises(UsageError, match=r"must lie in \[0, 1\]"):
         Predictor(checkpoint, lesion_checkpoint=lesions, lesion_thresholds={"mask_threshold": -1.0}, device="cpu")
+
+
+def test_all_slices_of_a_scan_go_the_same_way_at_the_gate(tmp_path: Path) -> None:
+    volume = phantom().volume
+    expert = {"name": "SliceClassifier", "arguments": {"backbone": "resnet18"}}
+    record = Preprocessing(kind="ct_slice", classes=CLASSES, size=32, mask_source="none", contrast="rms")
+    each = prepare_slices(volume, record)["contrast"]
+    assert each.min() < np.median(each) < each.max()
+    sides = []
+    for threshold in (float(np.median(each)) + 1e-4, float(np.median(each)) - 1e-4):
+        torch.manual_seed(0)
+        task = GatedEnsembleTask(low=[expert], high=[expert], kind="ct_slice", threshold=threshold)
+        task.preprocessing = record
+        with torch.no_grad():
+            for side, bias in (("low", 50.0), ("high", -50.0)):
+                task.model.get_submodule(side)[0].head.bias.copy_(torch.tensor([bias, 0.0, 0.0]))  # type: ignore[index]
+        found = classify_slices(task.eval(), volume, record, indices=range(volume.shape[0]))
+        sides.append(found.prob[:, 0] > 0.5)
+    assert sides[0].all()
+    assert not sides[1].any()
