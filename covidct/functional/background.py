@@ -9,7 +9,7 @@ spacing, :func:`covidct.functional.segment_lungs` finds the lungs in 3-D, withou
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import cv2
 import numpy as np
@@ -22,7 +22,9 @@ from covidct.functional.set_morphology import closing, opening
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ("is_display", "keep_parts", "lung_mask_2d", "mend", "remove_background")
+__all__ = ("Intensity", "is_display", "keep_parts", "lung_mask_2d", "mend", "remove_background")
+
+Intensity = Literal["hu", "unit"]
 
 _THRESHOLD_HU = -600.0  # of Liao et al. (DSB2017), also of the ResNeXt+ system: one constant for both
 _GAS_HU = -980.0  # median of a part at or below: stomach, bowel or a gap at the table; as segment_lungs
@@ -45,6 +47,7 @@ def lung_mask_2d(
     keep: int = 2,
     opening_radius: float = _OPENING,
     closing_radius: float = _CLOSING,
+    intensity: Intensity | None = None,
 ) -> NDArray[np.uint8]:
     """Find the lungs of each slice by threshold and morphology.
 
@@ -52,7 +55,8 @@ def lung_mask_2d(
     thin bridges; closing by a disc, which takes in vessels and nodules at the pleura; holes filled up to 2 % of the
     slice, so that the mediastinum stays out where the closing joins the lungs around it; the ``keep`` largest parts.
     uint8 and floats in [0, 1] are display values: they have Otsu's threshold, slice by slice, and a white margin of a
-    figure counts as outside. All other arrays are HU: there parts that are mere gas are left out too.
+    figure counts as outside. Signed whole numbers, and floats that reach below 0, are HU: there parts that are mere gas
+    are left out too.
 
     What a slice does not tell: lungs that touch the border of a cropped picture are taken for outside air, a large
     trachea or bowel may be taken for lung, and in a narrow window, which shows fat as dark as lung, Otsu's threshold
@@ -65,13 +69,15 @@ def lung_mask_2d(
             document's word. Parts of less than 5 % of the largest are left out.
         opening_radius: in pixels of a slice whose longer side has 512; scaled for others (recommendation).
         closing_radius: likewise.
+        intensity: ``"hu"`` or ``"unit"`` (display values) where the values do not tell, as floats of a part inside the
+            body; None: by the values.
 
     Returns:
         (..., H, W) uint8, 1 inside. All 0 in a slice where the parts kept make less than 0.4 % of it: that is no error.
 
     Raises:
-        InputError: when the array is no stack of slices.
-        UsageError: for a number out of range.
+        InputError: when the array is no stack of slices, or for values that are not finite or that may be either.
+        UsageError: for a number out of range, or an intensity that the values contradict.
     """
     if image.ndim < 2 or 0 in image.shape[-2:]:
         raise InputError(f"An array of shape {image.shape} is no image: give (H, W) or a stack (..., H, W).")
@@ -82,7 +88,7 @@ def lung_mask_2d(
         )
     scale = max(image.shape[-2:]) / _PUBLISHED_SIDE
     discs = _disc(opening_radius * scale), _disc(closing_radius * scale)
-    display = is_display(image)
+    display = is_display(image, intensity=intensity)
     whole = slice(0, image.shape[-2]), slice(0, image.shape[-1])
     out = np.zeros(image.shape, np.uint8)
     planes, drawn = (stack.reshape(-1, *image.shape[-2:]) for stack in (image, out))
@@ -105,31 +111,70 @@ def lung_mask_2d(
     return out
 
 
-def remove_background(image: NDArray[Any], mask: NDArray[Any], *, fill: float | None = None) -> NDArray[Any]:
+def remove_background(
+    image: NDArray[Any], mask: NDArray[Any], *, fill: float | None = None, intensity: Intensity | None = None
+) -> NDArray[Any]:
     """Set what lies outside the mask to one value.
 
     Args:
         image: (..., H, W) in HU or display values.
         mask: of the image's shape, non-zero inside, from :func:`lung_mask_2d` or a network.
-        fill: the value; None: 0 (black) for display values, -1024 (air) for HU.
+        fill: the value, one that the dtype can hold; None: 0 (black) for display values, -1024 (air) for HU.
+        intensity: as in :func:`lung_mask_2d`.
 
     Returns:
         A new array, shape and dtype of ``image``.
 
     Raises:
-        UsageError: when the shapes differ.
+        InputError: for values that are not finite or that may be either.
+        UsageError: when the shapes differ, for a value that the dtype cannot hold, or an intensity that the values
+            contradict.
     """
     if mask.shape != image.shape:
         raise UsageError(f"The mask has the shape {mask.shape}, the image {image.shape}: they must be the same.")
-    value = fill if fill is not None else 0.0 if is_display(image) else _AIR_HU
-    return np.where(mask != 0, image, np.asarray(value).astype(image.dtype))
+    display = is_display(image, intensity=intensity)
+    value = fill if fill is not None else 0.0 if display else _AIR_HU
+    return np.where(mask != 0, image, _fitting(value, image.dtype))
 
 
-def is_display(image: NDArray[Any]) -> bool:
-    """Whether an array holds display values: uint8, or float within [0, 1]; all others are HU."""
-    if image.dtype == np.uint8:
-        return True
-    return bool(image.dtype.kind == "f" and image.size and image.min() >= 0 and image.max() <= 1)
+def is_display(image: NDArray[Any], *, intensity: Intensity | None = None) -> bool:
+    """Whether an array holds display values: uint8, or floats within [0, 1]. Else it holds HU.
+
+    Args:
+        image: any shape.
+        intensity: ``"hu"`` or ``"unit"``, what it is known to hold; None: by dtype and values.
+
+    Raises:
+        InputError: for values that are not finite, or that may be either: unsigned numbers of more than 8 bits, which
+            hold no HU (values as stored in a DICOM file have an offset), and floats that neither end at 1 nor reach
+            below 0, where air and lungs are.
+        UsageError: for an unknown intensity, or one that the values contradict.
+    """
+    if intensity is not None and intensity not in get_args(Intensity):
+        raise UsageError(f"intensity={intensity!r} is unknown: use 'hu' or 'unit'.")
+    kind = image.dtype.kind
+    if kind not in "if" and image.dtype != np.uint8:
+        raise InputError(
+            f"The image is {image.dtype}, which holds neither HU nor display values: give HU as signed numbers, or "
+            "display values as uint8 or as floats in [0, 1]."
+        )
+    low, high = (float(image.min()), float(image.max())) if kind == "f" and image.size else (0.0, 0.0)
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise InputError("The image holds values that are not finite: replace them first.")
+    unit = image.dtype == np.uint8 or (kind == "f" and image.size > 0 and low >= 0 and high <= 1)
+    if intensity is None:
+        if not unit and low >= 0 and high > 0:
+            raise InputError(
+                f"The image is {image.dtype} with values from {low:g} to {high:g}, which may be HU or display values: "
+                "scale display values to [0, 1], or say intensity='hu'."
+            )
+        return unit
+    if (intensity == "unit") is not unit and (intensity == "unit" or image.dtype == np.uint8):
+        raise UsageError(
+            f"intensity={intensity!r} does not fit {image.dtype} with values from {low:g} to {high:g}: display values "
+            "are uint8, or floats in [0, 1]; HU are signed."
+        )
+    return intensity == "unit"
 
 
 def keep_parts(mask: NDArray[np.uint8], keep: int, *, least: float = 0.0) -> NDArray[np.uint8]:
@@ -164,6 +209,19 @@ def mend(mask: NDArray[np.uint8], keep: int) -> NDArray[np.uint8]:
         (H, W) uint8, a new array.
     """
     return keep_parts(fill_small_holes(mask, _HOLE * mask.size), keep)
+
+
+def _fitting(value: float, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """A value in a dtype that can hold it."""
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        if not (limits.min <= value <= limits.max and value == int(value)):
+            raise UsageError(
+                f"fill={value:g} does not fit {dtype}: give a whole number from {limits.min} to {limits.max}."
+            )
+    elif np.isfinite(value) and abs(value) > float(np.finfo(dtype).max):
+        raise UsageError(f"fill={value:g} does not fit {dtype}: give a smaller number.")
+    return np.asarray(value).astype(dtype)
 
 
 def _threshold(plane: NDArray[Any], threshold: float | None, display: bool) -> float:

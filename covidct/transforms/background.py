@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from covidct.functional.background import Intensity
+
 __all__ = ("RemoveBackgroundd",)
 
 
@@ -32,6 +35,8 @@ class RemoveBackgroundd(MapTransform):
         mask_key: key that the mask gets, uint8, 1 inside; with more than one key of images it is that of the last.
             None: it is not kept.
         fill: the value outside; None: 0 for display values, -1024 for HU.
+        intensity: ``"hu"`` or ``"unit"`` where the values do not tell, as floats of a patch inside the body; None: by
+            the values. A segmenter judges by itself.
         allow_missing_keys: pass over keys that are absent.
 
     Raises:
@@ -45,14 +50,15 @@ class RemoveBackgroundd(MapTransform):
         method: Literal["morphology"] | Callable[[NDArray[Any]], NDArray[np.uint8]] = "morphology",
         mask_key: str | None = None,
         fill: float | None = None,
+        intensity: Intensity | None = None,
         allow_missing_keys: bool = False,
     ) -> None:
         """Keep the options."""
         super().__init__(keys, allow_missing_keys)
         if method != "morphology" and not callable(method):
             raise UsageError(f"method={method!r} is unknown: use 'morphology', or give a segmenter.")
-        self.find = lung_mask_2d if method == "morphology" else method
-        self.mask_key, self.fill = mask_key, fill
+        self.find = partial(lung_mask_2d, intensity=intensity) if method == "morphology" else method
+        self.mask_key, self.fill, self.intensity = mask_key, fill, intensity
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Remove the background; dtypes stay as they are."""
@@ -60,7 +66,7 @@ class RemoveBackgroundd(MapTransform):
         for key in self.key_iterator(out):
             image = np.asarray(out[key])
             mask = self.find(image)
-            clean = remove_background(image, mask, fill=self.fill)
+            clean = remove_background(image, mask, fill=self.fill, intensity=self.intensity)
             if self.mask_key is not None:
                 out[self.mask_key] = torch.from_numpy(mask) if isinstance(out[key], torch.Tensor) else mask
             out[key] = convert_to_dst_type(clean, out[key], dtype=out[key].dtype)[0]

@@ -179,7 +179,53 @@ def test_what_display_values_are() -> None:
     assert is_display(np.zeros((2, 2), np.float32))
     assert not is_display(np.zeros((2, 2), np.int16))
     assert not is_display(np.full((2, 2), -3.0))
-    assert not is_display(np.full((2, 2), 1.5))
+    assert not is_display(np.zeros((0, 2)))
+    assert not is_display(np.full((2, 2), 40.0), intensity="hu")
+    assert not is_display(np.zeros((2, 2)), intensity="hu")
+    assert is_display(np.zeros((2, 2)), intensity="unit")
+
+
+def test_values_that_may_be_either_are_refused_unless_it_is_said() -> None:
+    hu, lungs = chest(128)
+    mask = lungs.astype(np.uint8)
+    stored = (hu.astype(int) + 1024).clip(0).astype(np.uint16)
+    unit = as_picture(hu) / np.float32(255)
+    above, hole, ends = unit.copy(), unit.copy(), hu.astype(np.float32)
+    above[5, 5], hole[5, 5], ends[5, 5] = 1.0001, np.nan, np.inf
+    for image, words in (
+        (stored, "uint16, which holds neither"),
+        (mask.astype(bool), "bool, which holds neither"),
+        (above, "to 1.0001, which may be"),
+        (255 * unit, "may be HU or display"),
+        (hole, "not finite"),
+        (ends, "not finite"),
+    ):
+        for call in (lung_mask_2d, lambda image: remove_background(image, mask)):
+            with pytest.raises(InputError, match=words):
+                call(image)
+    inside = np.full((8, 8), 40.0)  # a patch of the heart
+    with pytest.raises(InputError, match="may be"):
+        remove_background(inside, np.zeros((8, 8)))
+    assert (remove_background(inside, np.zeros((8, 8)), intensity="hu") == -1024).all()
+    assert not lung_mask_2d(inside, intensity="hu").any()
+    black = np.zeros((8, 8))  # water in HU, black in a picture
+    assert (remove_background(black, black, intensity="hu") == -1024).all()
+    assert (remove_background(black, black) == 0).all()
+    wrong: list[tuple[NDArray[Any], Any]] = [(above, "unit"), (hu, "unit"), (as_picture(hu), "hu"), (unit, "HU")]
+    for image, intensity in wrong:
+        with pytest.raises(UsageError, match="intensity="):
+            lung_mask_2d(image, intensity=intensity)
+    np.testing.assert_array_equal(lung_mask_2d(unit, intensity="unit"), lung_mask_2d(unit))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "fill"), [(np.uint8, -1024), (np.uint8, 256), (np.uint8, 0.5), (np.int16, 40_000), (np.float16, 1e6)]
+)
+def test_a_fill_that_the_dtype_cannot_hold_is_refused(dtype: Any, fill: float) -> None:  # noqa: ANN401
+    image = np.zeros((4, 4), dtype)
+    with pytest.raises(UsageError, match="does not fit"):
+        remove_background(image, image, fill=fill)
+    assert (remove_background(image, image, fill=7) == 7).all()
 
 
 def test_largest_parts() -> None:

@@ -196,6 +196,15 @@ def test_the_input_is_left_alone(function: Any) -> None:  # noqa: ANN401
         np.testing.assert_array_equal(image, before)
 
 
+@pytest.mark.parametrize(("size", "value", "moved"), [(512, 7, 10), (64, 7, 12), (64, 255, 255)])
+def test_clahe_moves_a_constant_slice_as_opencv_does(size: int, value: int, moved: int) -> None:
+    flat = np.full((size, size), value, np.uint8)
+    assert (cv2.equalizeHist(flat) == value).all()
+    assert (cv2.createCLAHE(2.0, (8, 8)).apply(flat) == moved).all()
+    for function in (clahe, equalise):
+        assert (function(flat) == moved).all()
+
+
 def test_a_constant_slice_has_nothing_to_spread() -> None:
     for level in (0, 77, 255):
         flat = np.full((16, 16), level, np.uint8)

@@ -8,7 +8,7 @@ import torch
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 
-from covidct.errors import UsageError
+from covidct.errors import InputError, UsageError
 from covidct.functional import lung_mask_2d
 from covidct.transforms import RemoveBackgroundd
 from tests.functional.test_background import as_picture, chest
@@ -48,6 +48,13 @@ def test_meta_data_stays() -> None:
     out = RemoveBackgroundd("image")({"image": MetaTensor(torch.from_numpy(HU)[None].float(), affine=affine)})["image"]
     assert isinstance(out, MetaTensor)
     assert torch.equal(out.affine, affine)
+
+
+def test_a_patch_of_which_the_values_do_not_tell() -> None:
+    patch = np.full((1, 16, 16), 40.0, np.float32)
+    with pytest.raises(InputError, match="intensity='hu'"):
+        RemoveBackgroundd("image")({"image": patch})
+    assert (RemoveBackgroundd("image", intensity="hu")({"image": patch})["image"] == -1024).all()
 
 
 def test_wrong_arguments() -> None:
