@@ -9,13 +9,14 @@ import torch
 from torch import nn
 
 from covidct.errors import UsageError
+from covidct.layers import evaluation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from torch import Tensor
 
-__all__ = ("FeatureTape", "evaluation", "recording")
+__all__ = ("FeatureTape", "recording")
 
 
 class FeatureTape:
@@ -120,15 +121,3 @@ def _deepest(network: nn.Module, layer: str) -> tuple[nn.Module, str]:
             break
         found, inside = child, f"{inside}{part}."
     return found, inside
-
-
-@contextmanager
-def evaluation(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode for a while; each part is in its own mode again afterwards."""
-    modes = [(part, part.training) for part in network.modules()]
-    try:
-        network.eval()
-        yield
-    finally:
-        for part, mode in modes:
-            part.training = mode

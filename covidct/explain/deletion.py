@@ -14,9 +14,9 @@ import torch
 from torch.nn import functional as F
 
 from covidct.errors import UsageError
-from covidct.explain.capture import evaluation
 from covidct.explain.gradcam import GradCAM
 from covidct.explain.slices import logits_of, own
+from covidct.layers import evaluation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from covidct.errors import UsageError
-from covidct.explain.capture import evaluation
+from covidct.layers import evaluation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
