@@ -1,3 +1,5 @@
+from .covnet import COVNet as COVNet
+from .csrnet import CSRNet as CSRNet
 from .gated_ensemble import GatedEnsemble as GatedEnsemble
 from .lesion_detector import LesionDetector as LesionDetector
 from .lesion_map import LesionMap as LesionMap
@@ -22,6 +24,8 @@ from .unet3d_inference import InferenceUNet3d as InferenceUNet3d
 from .unet3d_inference import inference_copy as inference_copy
 
 __all__ = (
+    "COVNet",
+    "CSRNet",
     "CovidCTMaskNet",
     "GatedEnsemble",
     "InferenceUNet3d",

@@ -12,10 +12,21 @@ import torch
 from torch import nn
 from torchvision import models as tv
 
-from covidct.errors import BatchError, UsageError
+from covidct.errors import UsageError
 from covidct.functional import mask_weighted_gap, mask_weights
 from covidct.layers import recompute
-from covidct.models.volume_inputs import check_statistics, check_volumes, resized, slice_pixels
+from covidct.models.volume_inputs import (
+    check_real,
+    check_size,
+    check_statistics,
+    check_volumes,
+    in_chunks,
+    in_volumes,
+    max_over_slices,
+    resized,
+    slice_pixels,
+    slices_of,
+)
 from covidct.weights import imagenet_weights, load_state
 
 if TYPE_CHECKING:
@@ -80,14 +91,8 @@ class MaskedGAPResNet(nn.Module):
         _require(pooling in ("mask", "mean"), f"pooling={pooling!r} is unknown: use 'mask' or 'mean'.")
         _require(fusion in ("max", "mean"), f"fusion={fusion!r} is unknown: use 'max' or 'mean'.")
         _require(num_classes >= 2, f"num_classes={num_classes} is too few: softmax needs at least 2, binary too.")
-        _require(
-            type(slices_per_chunk) is int and slices_per_chunk >= 1,
-            f"slices_per_chunk={slices_per_chunk!r} is not usable: give a whole number of at least 1.",
-        )
-        _require(
-            slice_size is None or (type(slice_size) is int and slice_size >= 1),
-            f"slice_size={slice_size!r} is not usable: give a whole number of pixels of at least 1, or null.",
-        )
+        check_size("slices_per_chunk", slices_per_chunk, optional=False)
+        check_size("slice_size", slice_size)
         _require(
             isinstance(sigma, int | float) and 0 <= sigma < float("inf"),
             f"sigma={sigma!r} is not usable: give a width in cells of at least 0.",
@@ -161,14 +166,9 @@ class MaskedGAPResNet(nn.Module):
             slice_mask = torch.ones_like(lung_mask[:, 0, :, 0, 0], dtype=torch.bool)
         used = used_slices(lung_mask, slice_mask)
         if slice_mask is None:
-            features = self._encode(image.transpose(1, 2).flatten(0, 1), lung_mask.transpose(1, 2).flatten(0, 1))
-            return features.reshape(*used.shape, -1), used
-        volume, depth = used.nonzero(as_tuple=True)
-        if not bool(used.any(1).all()):
-            raise BatchError("A volume of the batch has no real slice: its slice_mask is False throughout.")
-        found = self._encode(image[volume, :, depth], lung_mask[volume, :, depth])
-        features = found.new_zeros(*used.shape, found.shape[-1])
-        return features.index_put((volume, depth), found), used
+            return self._encode(slices_of(image, None), slices_of(lung_mask, None)).reshape(*used.shape, -1), used
+        check_real(slice_mask)
+        return in_volumes(self._encode(slices_of(image, used), slices_of(lung_mask, used)), used), used
 
     def cam_slices(self, image: Tensor, lung_mask: Tensor, slice_mask: Tensor | None = None) -> Tensor:
         """Which slices pass the trunk in evaluation mode, for :class:`covidct.explain.GradCAM`.
@@ -195,7 +195,7 @@ class MaskedGAPResNet(nn.Module):
             (B, F). The maximum has a gradient in one slice per feature only.
         """
         if self.fusion == "max":
-            return features.masked_fill(~used[..., None], -torch.inf).max(1).values
+            return max_over_slices(features, used)
         return features.masked_fill(~used[..., None], 0).sum(1) / used.sum(1, keepdim=True)
 
     def feature_maps(self, slices: Tensor) -> Tensor:
@@ -234,8 +234,7 @@ class MaskedGAPResNet(nn.Module):
             check_statistics(len(slices), self._pixels(slices))
         if self.training or torch.compiler.is_compiling():
             return self._pooled(slices, masks)
-        step = self.slices_per_chunk
-        return torch.cat([self._pooled(slices[i : i + step], masks[i : i + step]) for i in range(0, len(slices), step)])
+        return in_chunks(self._pooled, slices, masks, step=self.slices_per_chunk)
 
     def _pooled(self, slices: Tensor, masks: Tensor) -> Tensor:
         """Trunk and pooling of one chunk; the pooling is float32 under autocast too."""

@@ -19,7 +19,14 @@ from torchvision.models.resnet import BasicBlock
 
 from covidct.errors import BatchError, UsageError
 from covidct.layers import CBAM, MaskFusion, SliceAttention, recompute
-from covidct.models.volume_inputs import check_statistics, check_volumes, resized, slice_pixels
+from covidct.models.volume_inputs import (
+    check_real,
+    check_size,
+    check_statistics,
+    check_volumes,
+    resized,
+    slice_pixels,
+)
 from covidct.weights import imagenet_weights, load_state
 
 if TYPE_CHECKING:
@@ -93,8 +100,8 @@ class ResNeXtPlus(nn.Module):
         _require_choice("backbone", backbone, get_args(Backbone))
         _require_choice("variant", variant, get_args(Variant))
         _require(num_classes >= 2, f"num_classes={num_classes} is too few: softmax needs at least 2, binary too.")
-        _require_size("slice_size", slice_size)
-        _require_size("hidden", hidden)
+        check_size("slice_size", slice_size)
+        check_size("hidden", hidden)
         _require(
             isinstance(lstm_std, int | float) and 0 < lstm_std < float("inf"),
             f"lstm_std={lstm_std!r} is not usable: give a finite standard deviation above 0.",
@@ -166,8 +173,7 @@ class ResNeXtPlus(nn.Module):
             features = [self._encode(v, m) for v, m in _volumes(image, lung_mask)]
             states, alpha = self._read(torch.stack(features), None)
             return self._result(states, alpha)
-        if not bool(slice_mask.any(1).all()):
-            raise BatchError("A volume of the batch has no real slice: its slice_mask is False throughout.")
+        check_real(slice_mask)
         features = [
             self._encode(volume[real], None if mask is None else mask[real])
             for (volume, mask), real in zip(_volumes(image, lung_mask), slice_mask, strict=True)
@@ -282,11 +288,3 @@ def _require(condition: bool, message: str) -> None:
 def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     """Refuse a word that is not on the list."""
     _require(value in choices, f"{name}={value!r} is unknown: use one of {', '.join(choices)}.")
-
-
-def _require_size(name: str, value: int | None) -> None:
-    """Refuse what is neither None nor a positive whole number."""
-    _require(
-        value is None or (type(value) is int and value >= 1),
-        f"{name}={value!r} is not usable: give a whole number of at least 1, or null.",
-    )
