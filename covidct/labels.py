@@ -58,15 +58,18 @@ WORDS: Mapping[str, str] = {
     "pneumonia": "cap",
     "non-covid": "non_covid",
     "noncovid": "non_covid",
+    "ct_noncovid": "non_covid",
     "non_covid": "non_covid",
     "negative": "non_covid",
     "covid": "covid",
     "covid-19": "covid",
     "covid19": "covid",
+    "ct_covid": "covid",
     "ncp": "covid",
     "positive": "covid",
 }
-"""Words of data sets (lower case) to canonical names: CNCB says Normal, CP, NCP; COVIDx says positive, negative."""
+"""Words of data sets (lower case) to canonical names: CNCB says Normal, CP, NCP; COVIDx positive, negative;
+COVID-CT has folders CT_COVID, CT_NonCOVID."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ("Finding", "Image", "Intensity", "Source", "Volume", "unknown_affine")
+__all__ = ("LUNG_WINDOW", "Finding", "Image", "Intensity", "Source", "Volume", "unknown_affine")
 
 Intensity = Literal["hu", "unit"]
+
+LUNG_WINDOW = (-1250.0, 250.0)
+"""Low and high in HU that become black and white unless told otherwise: that of COVNet's published data set code."""
 
 
 @dataclass(frozen=True, slots=True)

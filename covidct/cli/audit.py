@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from covidct.cli.cohort_source import check_counts, list_cohort, tell_unreadable
 from covidct.cli.command import run_function
 from covidct.cli.console import error, make_table, note, research_use, results
 from covidct.cli.inspect import exit_code
 from covidct.cli.out_folder import check_out_folder
 from covidct.cli.reading import reading
+from covidct.io.faults import OnFault
+from covidct.volume import LUNG_WINDOW
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,13 +40,14 @@ def audit(
     site_column: str | None = None,
     subject_pattern: str | None = None,
     scans: bool = False,
+    label_from_folder: bool = False,
     max_distance: int = 4,
     min_correlation: float = 0.9,
     rotations: bool = False,
     within_subjects: bool = False,
-    window: tuple[float, float] = (-1250.0, 250.0),
+    window: tuple[float, float] = LUNG_WINDOW,
     probes: bool = True,
-    on_fault: Literal["error", "repair", "warn"] = "error",
+    on_fault: OnFault = "error",
     shown: int = 60,
     resamples: int = 1000,
     seed: int = 0,
@@ -55,7 +59,7 @@ def audit(
     called by their row.
 
     Args:
-        source: table with a column path, or a folder whose sub-folders are classes.
+        source: table with a column path, or a folder of pictures, DICOM series and volumes.
         out: folder of the results.
         path_column: column of the paths; path.
         label_column: column of the classes; label.
@@ -63,12 +67,14 @@ def audit(
         split_column: column of train, val and test; split.
         site_column: column of the hospital or source; site.
         subject_pattern: regular expression whose first group is the patient, searched in file names.
-        scans: in a folder, take each folder with images as one scan.
+        scans: in a folder, take each folder of pictures as one scan.
+        label_from_folder: the first folder below the source is the class, whatever its name; else folders give the
+            class only where they are called by a class word, since they may be called by patients.
         max_distance: bits in which hashes of candidates may differ.
         min_correlation: of the details after alignment, for a candidate to be called a duplicate.
         rotations: look for copies that are mirrored or turned by 90 degrees too.
         within_subjects: look for near duplicates within one subject and split too; neighbouring slices are many.
-        window: low and high in HU that become black and white.
+        window: low and high in HU that become black and white, such as --window -1000 400.
         probes: tell label and site without the lungs; --no-probes leaves this out.
         on_fault: what to do with faulty geometry.
         shown: pairs of each kind that the page shows.
@@ -80,17 +86,18 @@ def audit(
         0, 1 when some entries cannot be read, or there is a leak and --fail-on-leak; 3 when none can be read.
     """
     check_out_folder(out)
-    from covidct.curation import audit_listing, read_listing
+    check_counts(resamples=resamples, shown=shown)
+    from covidct.curation import audit_listing
     from covidct.report import write_audit_csvs, write_audit_json, write_audit_page
 
-    columns = {
-        "path": path_column,
-        "label": label_column,
-        "subject": subject_column,
-        "split": split_column,
-        "site": site_column,
-    }
-    entries = read_listing(source, columns=columns, subject_pattern=subject_pattern, scans=scans)
+    entries = list_cohort(
+        [source],
+        columns=(path_column, label_column, subject_column, split_column, site_column),
+        subject_pattern=subject_pattern,
+        scans=scans,
+        label_from_folder=label_from_folder,
+        window=window,
+    )
     with reading(len(entries)) as on_scan:
         found = audit_listing(
             entries,
@@ -117,8 +124,7 @@ def audit(
     _summary(found)
     results().print(", ".join(map(str, paths)), markup=False, soft_wrap=True)
     research_use()
-    if found.unreadable:
-        error(f"{len(found.unreadable)} of {len(entries)} entries could not be read; {page.name} says why.")
+    tell_unreadable(found.unreadable, len(entries), page.name)
     code = exit_code(failed=len(found.unreadable), total=len(entries))
     if found.leaks and fail_on_leak:
         error("the split leaks (--fail-on-leak).")

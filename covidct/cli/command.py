@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 __all__ = ("run_function", "usage_sentence")
 
 
+_PAIR = re.compile(r"[\[(]?\s*((?!--)[^\s,()\[\]]+)(?:\s*,\s*|\s+)((?!--)[^\s,()\[\]]+)\s*[\])]?")
+
+
 def run_function(
     function: Callable[..., int],
     argv: Sequence[str],
@@ -27,7 +30,8 @@ def run_function(
 
     Args:
         function: its positional parameters become positional arguments, its keyword parameters options, its
-            parameters that are False by default flags, those that are True flags with a ``--no-`` form.
+            parameters that are False by default flags, those that are True flags with a ``--no-`` form, pairs of
+            numbers options with two values.
         argv: arguments after the verb. ``--on-fault`` and ``--on_fault`` are the same.
         verb: name of the command.
         variadic: parameters that take one or more values, and the type of one value.
@@ -42,7 +46,8 @@ def run_function(
 
     parser = _make_parser(function, verb=verb, variadic=variadic or {})
     try:
-        values = parser.parse_args([_underscored(argument) for argument in argv]).as_dict()
+        arguments = _joined_pairs([_underscored(argument) for argument in argv], _pairs_of(function))
+        values = parser.parse_args(arguments).as_dict()
     except ArgumentError as error:
         raise UsageError(usage_sentence(str(error), verb)) from error
     values.pop("config", None)
@@ -62,7 +67,7 @@ def usage_sentence(message: str, verb: str) -> str:
         line = f"{reason.group(1).rpartition('.')[2]}: {reason.group(2)}"
     else:
         line = re.sub(r"(Does not validate).*Given value: ", r"\1 as any of its types. Given value: ", line)
-    return f"{line} (see 'covidct {verb} --help')."
+    return f"{_hyphenated(line)} (see 'covidct {verb} --help')."
 
 
 def _make_parser(function: Callable[..., int], *, verb: str, variadic: Mapping[str, type]) -> ArgumentParser:
@@ -70,9 +75,15 @@ def _make_parser(function: Callable[..., int], *, verb: str, variadic: Mapping[s
     from docstring_parser import parse
     from jsonargparse import ActionYesNo, ArgumentParser
 
+    class Parser(ArgumentParser):
+        """Shows options as they are written."""
+
+        def format_help(self, *args: Any, **kwargs: Any) -> str:  # noqa: ANN401
+            return _hyphenated(super().format_help(*args, **kwargs))
+
     doc = parse(inspect.getdoc(function) or "")
     help_of = {parameter.arg_name: parameter.description for parameter in doc.params}
-    parser = ArgumentParser(prog=f"covidct {verb}", description=doc.description, exit_on_error=False)
+    parser = Parser(prog=f"covidct {verb}", description=doc.description, exit_on_error=False)
     parser.add_argument("--config", action="config", help="YAML file with any of the arguments below.")
     types = get_type_hints(function)
     done: set[str | int] = set()
@@ -96,6 +107,36 @@ def _make_parser(function: Callable[..., int], *, verb: str, variadic: Mapping[s
         done.add(name)
     parser.add_function_arguments(function, as_group=False, as_positional=True, skip=done)
     return parser
+
+
+def _pairs_of(function: Callable[..., int]) -> set[str]:
+    """Names of the parameters that are pairs of numbers."""
+    return {name for name, kind in get_type_hints(function).items() if kind == tuple[float, float]}
+
+
+def _joined_pairs(argv: Sequence[str], names: set[str]) -> list[str]:
+    """``--window -1000 400`` and ``--window=-1000,400`` as the list that the parser takes, ``--window=[-1000,400]``."""
+    joined: list[str] = []
+    rest = list(argv)
+    while rest:
+        argument = rest.pop(0)
+        name, _, value = argument.removeprefix("--").partition("=")
+        if not argument.startswith("--") or name not in names:
+            joined.append(argument)
+            continue
+        given = [value] if value else rest[: 1 if _PAIR.fullmatch("".join(rest[:1])) else 2]
+        if not value:
+            del rest[: len(given)]
+        numbers = _PAIR.fullmatch(" ".join(given))
+        if numbers is None:
+            raise UsageError(_hyphenated(f"--{name} takes two numbers, the lower one first: --{name} -1000 400."))
+        joined.append(f"--{name}=[{numbers[1]},{numbers[2]}]")
+    return joined
+
+
+def _hyphenated(text: str) -> str:
+    """Options in a text with hyphens: ``--on_fault`` as ``--on-fault``."""
+    return re.sub(r"(?<![\w-])--\w+", lambda found: found[0].replace("_", "-"), text)
 
 
 def _underscored(argument: str) -> str:

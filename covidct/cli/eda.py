@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from covidct.cli.cohort_source import check_counts, list_cohort, tell_unreadable
 from covidct.cli.command import run_function
-from covidct.cli.console import error, make_table, note, research_use, results
+from covidct.cli.console import make_table, note, research_use, results
 from covidct.cli.inspect import exit_code
 from covidct.cli.out_folder import check_out_folder
 from covidct.cli.reading import reading
+from covidct.io.faults import OnFault
+from covidct.volume import LUNG_WINDOW
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,12 +38,13 @@ def explore(
     site_column: str | None = None,
     subject_pattern: str | None = None,
     scans: bool = False,
-    window: tuple[float, float] = (-1250.0, 250.0),
+    label_from_folder: bool = False,
+    window: tuple[float, float] = LUNG_WINDOW,
     size: int = 224,
     measure: Literal["rms", "spread"] = "rms",
     dates: bool = True,
     probes: bool = True,
-    on_fault: Literal["error", "repair", "warn"] = "error",
+    on_fault: OnFault = "error",
     resamples: int = 1000,
     seed: int = 0,
 ) -> int:
@@ -50,7 +54,7 @@ def explore(
     written: scans are called by their row.
 
     Args:
-        source: table with a column path, or a folder whose sub-folders are classes.
+        source: table with a column path, or a folder of pictures, DICOM series and volumes.
         out: folder of the results.
         path_column: column of the paths; path.
         label_column: column of the classes; label.
@@ -58,8 +62,10 @@ def explore(
         split_column: column of train, val and test; split.
         site_column: column of the hospital or source; site.
         subject_pattern: regular expression whose first group is the patient, searched in file names.
-        scans: in a folder, take each folder with images as one scan.
-        window: low and high in HU that become black and white.
+        scans: in a folder, take each folder of pictures as one scan.
+        label_from_folder: the first folder below the source is the class, whatever its name; else folders give the
+            class only where they are called by a class word, since they may be called by patients.
+        window: low and high in HU that become black and white, such as --window -1000 400.
         size: pixels per side of mean and standard-deviation images.
         measure: contrast as standard deviation (rms) or as 95th minus 5th percentile (spread), inside the body.
         dates: count DICOM series by month of acquisition; --no-dates leaves them out.
@@ -72,17 +78,18 @@ def explore(
         0, 1 when some entries cannot be read; 3 when none can.
     """
     check_out_folder(out)
-    from covidct.curation import cohort_statistics, read_listing
+    check_counts(resamples=resamples)
+    from covidct.curation import cohort_statistics
     from covidct.report import example_panels, write_eda_csvs, write_eda_json, write_eda_page
 
-    columns = {
-        "path": path_column,
-        "label": label_column,
-        "subject": subject_column,
-        "split": split_column,
-        "site": site_column,
-    }
-    entries = read_listing(source, columns=columns, subject_pattern=subject_pattern, scans=scans)
+    entries = list_cohort(
+        [source],
+        columns=(path_column, label_column, subject_column, split_column, site_column),
+        subject_pattern=subject_pattern,
+        scans=scans,
+        label_from_folder=label_from_folder,
+        window=window,
+    )
     with reading(len(entries)) as on_scan:
         found = cohort_statistics(
             entries,
@@ -106,8 +113,7 @@ def explore(
     _summary(found)
     results().print(", ".join(map(str, paths)), markup=False, soft_wrap=True)
     research_use()
-    if found.unreadable:
-        error(f"{len(found.unreadable)} of {len(entries)} entries could not be read; {page.name} says why.")
+    tell_unreadable(found.unreadable, len(entries), page.name)
     return exit_code(failed=len(found.unreadable), total=len(entries))
 
 

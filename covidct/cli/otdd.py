@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from covidct.cli.cohort_source import check_counts, list_cohort, tell_unreadable
 from covidct.cli.command import run_function
-from covidct.cli.console import error, make_table, note, research_use, results
+from covidct.cli.console import make_table, note, research_use, results
 from covidct.cli.out_folder import check_out_folder
 from covidct.cli.reading import reading
 from covidct.errors import UsageError
+from covidct.io.faults import OnFault
+from covidct.volume import LUNG_WINDOW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -43,7 +46,8 @@ def compare(
     split_column: str | None = None,
     subject_pattern: str | None = None,
     scans: bool = False,
-    window: tuple[float, float] = (-1250.0, 250.0),
+    label_from_folder: bool = False,
+    window: tuple[float, float] = LUNG_WINDOW,
     features: str = "pixels",
     weights: str | None = None,
     size: int | None = None,
@@ -56,7 +60,7 @@ def compare(
     resamples: int = 50,
     confidence: float = 0.95,
     device: str = "auto",
-    on_fault: Literal["error", "repair", "warn"] = "error",
+    on_fault: OnFault = "error",
     seed: int = 0,
 ) -> int:
     """Measure how far labelled data sets are from each other, by optimal transport of samples and classes (OTDD).
@@ -66,7 +70,7 @@ def compare(
     high contrast. Writes otdd.html, otdd.json, otdd.csv, label_distances.csv and a heat map per comparison.
 
     Args:
-        source: cohort of an experiment, a table with a column path or a folder whose sub-folders are classes.
+        source: cohort of an experiment, a table with a column path or a folder of pictures, DICOM series and volumes.
         out: folder of the results.
         target: cohort that the candidates are ranked for.
         candidates: cohorts to rank.
@@ -78,8 +82,10 @@ def compare(
         subject_column: column of the patients; subject.
         split_column: column of train, val and test; split. Contrast is split on train where there is one.
         subject_pattern: regular expression whose first group is the patient, searched in file names.
-        scans: in a folder, take each folder with images as one scan.
-        window: low and high in HU that become 0 and 1.
+        scans: in a folder, take each folder of pictures as one scan.
+        label_from_folder: the first folder below a cohort is the class, whatever its name; else folders give the class
+            only where they are called by a class word, since they may be called by patients.
+        window: low and high in HU that become 0 and 1, such as --window -1000 400.
         features: pixels, on a small grid, or a torchvision network such as resnet18, frozen.
         weights: of the network, by name (IMAGENET1K_V1 needs a network connection) or path; random unless told.
         size: pixels per side of the grid (32) or of what the network sees (224).
@@ -99,11 +105,14 @@ def compare(
         0, 1 when some entries cannot be read.
     """
     _check(source, target, candidates, experiment, out)
-    columns = {"path": path_column, "label": label_column, "subject": subject_column, "split": split_column}
+    check_counts(2, resamples=resamples)
+    check_counts(1, max_samples=max_samples, slices_per_scan=slices_per_scan)
     listing = {
-        "columns": columns,
+        "columns": (path_column, label_column, subject_column, split_column),
         "subject_pattern": subject_pattern,
         "scans": scans,
+        "label_from_folder": label_from_folder,
+        "window": window,
     }
     distance = {
         "label_distance": label_distance,
@@ -143,9 +152,7 @@ class _Reader:
 
     def read(self, function: Callable[..., Any], source: Path, name: str, **options: object) -> Any:  # noqa: ANN401
         """What a function of entries makes of a cohort."""
-        from covidct.curation import read_listing
-
-        entries: tuple[Entry, ...] = read_listing(source, **self._listing)
+        entries: tuple[Entry, ...] = list_cohort([source], **self._listing)
         unreadable = self.unreadable.setdefault(name, [])
         total = min(sum(bool(entry.label) for entry in entries), self._reading["max_scans"])
         with reading(total, name) as on_scan:
@@ -237,8 +244,7 @@ def _write(report: OtddReport, out: Path) -> int:
     results().print(", ".join(map(str, paths)), markup=False, soft_wrap=True)
     research_use()
     failed = sum(map(len, report.unreadable.values()))
-    if failed:
-        error(f"{failed} entries could not be read; {page.name} says why.")
+    tell_unreadable([item for items in report.unreadable.values() for item in items], None, page.name)
     return 1 if failed else 0
 
 

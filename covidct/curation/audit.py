@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from covidct.curation.duplicates import DuplicatePair, find_duplicates
 from covidct.curation.shortcut_features import features_of
-from covidct.curation.shortcuts import shortcut_probes
+from covidct.curation.shortcuts import check_resamples, shortcut_probes
 from covidct.datasets.splits import subjects_in_several_parts
+from covidct.volume import LUNG_WINDOW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -100,7 +101,7 @@ def audit_listing(
     min_correlation: float = 0.9,
     turns: bool = False,
     within_subjects: bool = False,
-    window: tuple[float, float] = (-1250.0, 250.0),
+    window: tuple[float, float] = LUNG_WINDOW,
     on_fault: OnFault = "error",
     probes: bool = False,
     resamples: int = 1000,
@@ -133,6 +134,7 @@ def audit_listing(
     """
     overlap = _subject_faults(entries, lambda entry: entry.split)
     relabelled = _subject_faults(entries, lambda entry: entry.label)
+    check_resamples(resamples)
     unreadable: list[Unreadable] = []
     read: list[Entry] = []
     features = []

@@ -3,34 +3,39 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from covidct.curation.hashes import HashKind, perceptual_hashes
-from covidct.curation.listing import Unreadable, iterate_scans
-from covidct.curation.slice_order import SliceOrder, check_slice_order, grey_levels, order_of_hashes
+from covidct.curation.listing import Unreadable, holds_scan, iterate_scans
+from covidct.curation.slice_order import SliceOrder, check_slice_order, check_threshold, grey_levels, order_of_hashes
 from covidct.datasets.kept_slices import format_slices
 from covidct.errors import UsageError
 from covidct.io.raster import image_files
+from covidct.volume import LUNG_WINDOW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from covidct.curation.listing import Entry, OnFault, Scan
+    from covidct.curation.listing import Entry, Scan
+    from covidct.io.faults import OnFault
 
 __all__ = ("CleanedScan", "Neighbourhood", "clean_scans", "cleaned_rows", "slice_rows")
+
+_PICTURE = "is a single picture, not a scan: list scans, or name the column that says which pictures make a scan."
+_WHOLE = "is a whole scan and no slice: list it in a table without the column of scans."
 
 
 @dataclass(frozen=True, slots=True)
 class Neighbourhood:
-    """A removed slice between its neighbours: (H, W) uint8 each."""
+    """A removed slice between its neighbours: their indices, and (H, W) uint8 of each."""
 
-    index: int
+    indices: tuple[int, int, int]
     before: NDArray[np.uint8]
     slice: NDArray[np.uint8]
     after: NDArray[np.uint8]
@@ -41,9 +46,10 @@ class CleanedScan:
     """What was found in one scan.
 
     Attributes:
-        entries: the scan's entry; of a scan whose slices are entries of their own, all of them in their order.
-        order: which slices stay.
-        pictures: the removed ones with their neighbours.
+        entries: the scan's entry; of a scan whose slices are entries of their own, all of them in their order, those
+            that cannot be read too.
+        order: which slices stay: indices in the scan's own files, or in ``entries``.
+        pictures: the removed ones with their neighbours; one whose files are gone is left out.
     """
 
     entries: tuple[Entry, ...]
@@ -62,12 +68,15 @@ def clean_scans(
     groups: Sequence[str] | None = None,
     kind: HashKind = "ahash",
     threshold: int = 5,
-    window: tuple[float, float] = (-1250.0, 250.0),
+    window: tuple[float, float] = LUNG_WINDOW,
     on_fault: OnFault = "error",
     unreadable: list[Unreadable] | None = None,
     on_scan: Callable[[str], None] | None = None,
 ) -> tuple[CleanedScan, ...]:
     """Check the slice order of each scan (:func:`covidct.curation.check_slice_order`), reading each once.
+
+    Slices that a table has left out before stay out, and the others are neighbours. A slice that cannot be read is a
+    gap: those beside it count as ends.
 
     Args:
         entries: scans (volumes or folders of slices); or single slices, with ``groups``.
@@ -76,33 +85,36 @@ def clean_scans(
         threshold: bits; a distance above it is dissimilar.
         window: (low, high) in HU that becomes [0, 1].
         on_fault: what to do with faulty geometry, see :func:`covidct.io.read_scan`.
-        unreadable: where entries go that cannot be read; None raises.
+        unreadable: where entries go that cannot be read, and those that are pictures among scans or scans among
+            slices; None raises.
         on_scan: called after each entry with its id.
 
     Returns:
         The scans in the order of the listing; slices of one scan need not follow one another.
 
     Raises:
-        UsageError: for a single image without ``groups``, or a volume with them.
+        UsageError: for a threshold or window out of range, or when all entries are single pictures without ``groups``,
+            or scans with them, before anything is read.
         CovidctError: for an entry that cannot be read, without ``unreadable``.
     """
-    passed = iterate_scans(entries, window=window, on_fault=on_fault, unreadable=unreadable)
+    check_threshold(threshold)
+    members: dict[str, list[Entry]] = {}
+    for entry, group in () if groups is None else zip(entries, groups, strict=True):
+        members.setdefault(group, []).append(entry)
+    fitting = _of_one_form(entries, grouped=groups is not None, unreadable=unreadable)
     found: list[CleanedScan] = []
-    slices: dict[str, list[tuple[Entry, np.uint64]]] = {}
-    group_of = {} if groups is None else dict(zip((e.number for e in entries), groups, strict=True))
-    for scan in passed:
-        _check_form(scan, grouped=groups is not None)
+    hashes: dict[int, np.uint64] = {}
+    for scan in iterate_scans(fitting, window=window, on_fault=on_fault, unreadable=unreadable):
         if groups is None:
-            grey = grey_levels(scan.stack)
-            order = check_slice_order(grey, kind=kind, threshold=threshold)
-            pictures = tuple(_neighbourhood(grey, removed.index) for removed in order.removed)
-            found.append(CleanedScan((scan.entry,), order, pictures))
+            found.append(_of_stack(scan, kind, threshold))
         else:
-            hash_ = perceptual_hashes([grey_levels(scan.stack[0])], kind=kind)[0]
-            slices.setdefault(group_of[scan.entry.number], []).append((scan.entry, hash_))
+            hashes[scan.entry.number] = perceptual_hashes([grey_levels(scan.stack[0])], kind=kind)[0]
         if on_scan is not None:
             on_scan(scan.entry.id)
-    found += [_of_slices(members, kind, threshold, window) for members in slices.values()]
+    for slices in members.values():
+        if any(entry.number in hashes for entry in slices):
+            order = _of_slices(slices, hashes, kind, threshold)
+            found.append(CleanedScan(tuple(slices), order, _read_again(slices, order, window, on_fault)))
     return tuple(found)
 
 
@@ -127,8 +139,9 @@ def cleaned_rows(
                 rows[entry.number] = {**cells[entry.number], "path": relative(entry.path, folder)}
             continue
         (entry,) = scan.entries
-        kept = format_slices(scan.order.kept) if scan.order.removed else ""
-        rows[entry.number] = {**cells[entry.number], "path": relative(entry.path, folder), "slices": kept}
+        whole = entry.slices is None and not scan.order.removed
+        kept = {"slices": "" if whole else format_slices(scan.order.kept), "series_uid": entry.series}
+        rows[entry.number] = {**cells[entry.number], "path": relative(entry.path, folder), **kept}
     yield from (rows[number] for number in sorted(rows))
 
 
@@ -152,7 +165,8 @@ def slice_rows(
         if len(scan.entries) > 1 or not entry.path.is_dir():
             continue
         files = image_files(entry.path)
-        if len(files) != len(scan.order.kept) + len(scan.order.removed):
+        depth = len(scan.order.kept) + len(scan.order.removed)
+        if len(files) != depth if entry.slices is None else len(files) <= entry.slices[-1]:
             continue  # DICOM, or a folder that changed
         for index in scan.order.kept:
             place = {"path": relative(files[index], folder), "scan": scan.id, "slice": str(index)}
@@ -167,31 +181,53 @@ def relative(path: Path, folder: Path) -> str:
         return path.resolve().as_posix()
 
 
-def _check_form(scan: Scan, *, grouped: bool) -> None:
-    """A scan has slices; a slice has none."""
-    if not grouped and scan.volume is None:
-        raise UsageError(
-            f"{scan.entry.id} is a single picture, which has no slice order: list scans, or name the column that says "
-            "which pictures make a scan."
-        )
-    if grouped and scan.volume is not None:
-        raise UsageError(f"{scan.entry.id} is a whole scan: leave out the column of scans.")
+def _of_one_form(entries: Sequence[Entry], *, grouped: bool, unreadable: list[Unreadable] | None) -> Sequence[Entry]:
+    """Scans have slices, slices have none: entries of the right form, known by their paths; the others are told."""
+    fitting = [entry for entry in entries if holds_scan(entry.path) != grouped or not entry.path.exists()]
+    reason = _WHOLE if grouped else _PICTURE
+    taken = {entry.number for entry in fitting}
+    others = [entry for entry in entries if entry.number not in taken]
+    if others and (unreadable is None or not fitting):
+        raise UsageError(f"{others[0].id} {reason}")
+    if unreadable is not None:
+        unreadable += [Unreadable(entry, f"This {reason}") for entry in others]
+    return fitting
 
 
-def _of_slices(
-    members: Sequence[tuple[Entry, np.uint64]], kind: HashKind, threshold: int, window: tuple[float, float]
-) -> CleanedScan:
-    """A scan whose slices are entries; only the pictures that are shown are read again."""
-    entries = tuple(entry for entry, _ in members)
-    order = order_of_hashes(np.array([hash_ for _, hash_ in members], np.uint64), kind=kind, threshold=threshold)
+def _of_stack(scan: Scan, kind: HashKind, threshold: int) -> CleanedScan:
+    """A scan that was read whole; its slices are called by their indices in its files."""
+    grey = grey_levels(scan.stack)
+    order = check_slice_order(grey, kind=kind, threshold=threshold)
+    names = range(len(grey)) if scan.entry.slices is None else scan.entry.slices
     pictures = []
     for removed in order.removed:
-        near = [entries[removed.index + step] for step in (-1, 0, 1)]
-        before, here, after = (grey_levels(s.stack[0]) for s in iterate_scans(near, window=window))
-        pictures.append(Neighbourhood(removed.index, before, here, after))
-    return CleanedScan(entries, order, tuple(pictures))
+        before, here, after = (removed.index + step for step in (-1, 0, 1))
+        planes = (grey[place].copy() for place in (before, here, after))  # so that the stack can go
+        pictures.append(Neighbourhood((names[before], names[here], names[after]), *planes))
+    gone = tuple(replace(removed, index=names[removed.index]) for removed in order.removed)
+    named = replace(order, kept=tuple(names[place] for place in order.kept), removed=gone)
+    return CleanedScan((scan.entry,), named, tuple(pictures))
 
 
-def _neighbourhood(grey: NDArray[np.uint8], index: int) -> Neighbourhood:
-    """Copies, so that the stack can go."""
-    return Neighbourhood(index, grey[index - 1].copy(), grey[index].copy(), grey[index + 1].copy())
+def _of_slices(entries: Sequence[Entry], hashes: Mapping[int, np.uint64], kind: HashKind, threshold: int) -> SliceOrder:
+    """The order of slices that are entries, by their places in the listing; those without a hash are gaps."""
+    read = [place for place, entry in enumerate(entries) if entry.number in hashes]
+    bits = np.array([hashes[entries[place].number] for place in read], np.uint64)
+    return order_of_hashes(bits, kind=kind, threshold=threshold, indices=read)
+
+
+def _read_again(
+    entries: Sequence[Entry], order: SliceOrder, window: tuple[float, float], on_fault: OnFault
+) -> tuple[Neighbourhood, ...]:
+    """Pictures of removed slices that are entries; none where a file is gone since."""
+    pictures = []
+    for removed in order.removed:
+        indices = (removed.index - 1, removed.index, removed.index + 1)
+        near, lost = [entries[index] for index in indices], list[Unreadable]()
+        planes = [
+            grey_levels(scan.stack[0])
+            for scan in iterate_scans(near, window=window, on_fault=on_fault, unreadable=lost)
+        ]
+        if not lost:
+            pictures.append(Neighbourhood(indices, *planes))
+    return tuple(pictures)

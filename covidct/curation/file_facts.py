@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from covidct.curation.listing import Entry, Scan
+    from covidct.io import SeriesInfo
 
-__all__ = ("FileFacts", "file_facts", "file_months", "files_of")
+__all__ = ("FileFacts", "coarse_months", "file_facts", "file_months", "files_of")
 
+_LEAST = 5  # series of a month and class, below which counts are by year: fewer may be one patient (recommendation)
 TIMES = ("created", "modified", "accessed")
 _STAT = {"created": "st_birthtime", "modified": "st_mtime", "accessed": "st_atime"}
 _BITS = {"1": 1, "L": 8, "P": 8, "LA": 8, "RGB": 8, "RGBA": 8, "CMYK": 8, "YCbCr": 8, "I;16": 16, "I": 32, "F": 32}
@@ -79,13 +81,9 @@ def file_facts(scan: Scan) -> FileFacts:
     if kind == "raster" or (not kind and path.suffix.lower() in IMAGE_SUFFIXES):
         files = image_files(path) if path.is_dir() else (path,)
         return _of_images(files)
-    try:
-        series = find_series(path)
-    except CovidctError:
-        series = []
-    if not series:
+    info = scan.info or _listed(path)
+    if info is None:
         return FileFacts(kind, 1, _size(files_of(path)))
-    info = series[0]  # the one with the most slices, as read_scan takes it
     known = {"kernel": info.kernel, "scanner": info.scanner, "date": info.acquired, "contrast": info.contrast_basis}
     return FileFacts(
         info.format,
@@ -126,11 +124,31 @@ def file_months(entries: Sequence[Entry]) -> dict[str, Counter[tuple[str, str]]]
     return found
 
 
+def coarse_months(counts: Mapping[tuple[str, str], int]) -> Counter[tuple[str, str]]:
+    """Counts by (month, label), those of fewer than five by (year, label), since a few may be told from a month.
+
+    Args:
+        counts: (month such as ``"2020-03"``, label) to how many.
+    """
+    found: Counter[tuple[str, str]] = Counter()
+    for (month, label), count in counts.items():
+        found[month if count >= _LEAST else month[:4], label] += count
+    return found
+
+
 def files_of(path: Path) -> tuple[Path, ...]:
     """The files of an entry: itself, or what lies in its folder."""
     if not path.is_dir():
         return (path,) if path.exists() else ()
     return tuple(Path(root, name) for root, _, names in os.walk(path) for name in names if not name.startswith("."))
+
+
+def _listed(path: Path) -> SeriesInfo | None:
+    """The largest series of a path by its headers; None where there is none."""
+    try:
+        return next(iter(find_series(path)), None)
+    except CovidctError:
+        return None
 
 
 def _size(files: Sequence[Path]) -> int:

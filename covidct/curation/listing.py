@@ -12,31 +12,39 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from covidct.datasets.table import read_cells
+from covidct.curation.sources import is_table, places_of_folders, rows_of_table
+from covidct.datasets.kept_slices import parse_slices
 from covidct.errors import CovidctError, InputError, ManifestError, UsageError
-from covidct.functional import window_hu
-from covidct.io import read_image, read_scan
-from covidct.io.names import natural_key
-from covidct.io.raster import IMAGE_SUFFIXES, to_grey
-from covidct.io.scan import VOLUME_NAMES
+from covidct.functional.intensity import check_window, window_hu
+from covidct.io import read_image
+from covidct.io.anonymous import anonymous
+from covidct.io.faults import OnFault, check_on_fault
+from covidct.io.raster import to_grey
+from covidct.io.scan import VOLUME_NAMES, read_scan_with_info
+from covidct.volume import LUNG_WINDOW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from covidct.io import SeriesInfo
     from covidct.volume import Volume
 
-__all__ = ("Entry", "Scan", "Unreadable", "iterate_scans", "read_listing", "read_stack", "with_subjects")
-
-_COLUMNS = ("path", "label", "subject", "split", "site")
-_SPLITS = ("train", "val", "test")
-
-OnFault = Literal["error", "repair", "warn"]
+__all__ = (
+    "Entry",
+    "OnFault",
+    "Scan",
+    "Unreadable",
+    "holds_scan",
+    "iterate_scans",
+    "read_listing",
+    "read_stack",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +58,8 @@ class Entry:
         subject: the cohort's own key of the patient, empty where unknown. It is for comparisons, never for output.
         split: ``"train"``, ``"val"``, ``"test"`` or another word of the cohort; empty without one.
         site: hospital, scanner or publication, empty where unknown.
+        slices: slices of a scan that are used, ascending from 0, feet to head; None: all.
+        series: SeriesInstanceUID where the path holds several series, empty else.
     """
 
     number: int
@@ -58,11 +68,18 @@ class Entry:
     subject: str = ""
     split: str = ""
     site: str = ""
+    slices: tuple[int, ...] | None = None
+    series: str = ""
 
     @property
     def id(self) -> str:
         """Name for outputs, free of patient identity: the row in the listing."""
         return f"row-{self.number:05d}"
+
+    @property
+    def subject_key(self) -> str:
+        """Key for comparisons: an entry of unknown subject is a subject of its own, which no known one is."""
+        return f"subject {self.subject}" if self.subject else self.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +88,15 @@ class Scan:
 
     Attributes:
         entry: whose they are.
-        stack: (D, H, W) float32 in [0, 1], grey; D = 1 for an image.
-        volume: the scan in its own values and geometry; None for images.
+        stack: (D, H, W) float32 in [0, 1], grey, the slices that are used; D = 1 for an image.
+        volume: the whole scan in its own values and geometry; None for images.
+        info: what the headers of a DICOM series say; None for what is none.
     """
 
     entry: Entry
     stack: NDArray[np.float32]
     volume: Volume | None = None
+    info: SeriesInfo | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,65 +105,73 @@ class Unreadable:
 
     Attributes:
         entry: which.
-        reason: one sentence.
+        reason: one sentence, which may name the entry's own files: for the terminal of the person who named them.
     """
 
     entry: Entry
     reason: str
 
+    @property
+    def public_reason(self) -> str:
+        """The sentence for files: names of files may name a patient, and are left out."""
+        return anonymous(self.reason, self.entry.path)
+
 
 def read_listing(
-    source: str | os.PathLike[str],
+    source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,
     columns: Mapping[str, str | None] | None = None,
     subject_pattern: str | None = None,
     scans: bool = False,
+    label_from_folder: bool = False,
 ) -> tuple[Entry, ...]:
-    """List a cohort from a table or from folders named after classes.
+    """List a cohort from a table, or from folders of pictures, DICOM series and volumes.
 
-    A table needs the column ``path`` (relative to its folder) and may have ``label``, ``subject``, ``split`` and
-    ``site``. Of a folder every image is an entry; the first folder below it gives the label, unless it is called train,
-    val or test: then it gives the split, and the next one the label.
+    A table needs the column ``path`` (relative to its folder) and may have ``label``, ``subject``, ``split``, ``site``,
+    ``slices`` (those that are used, as ``covidct curate`` writes them) and ``series_uid``. In a folder, the first
+    folder below it that is called by a class word (:data:`covidct.labels.WORDS`) gives the label, one called train, val
+    or test at the top the split; other folders may be patients, and give nothing unless that is asked for.
 
     Args:
-        source: CSV or Parquet, or a folder.
+        source: CSV or Parquet; a folder; or several folders, scans and pictures.
         columns: other names of columns, such as ``{"label": "class"}``; None keeps the name.
         subject_pattern: regular expression whose first group is the patient, searched in the name of the file; for
             cohorts that have patients in names only. Where it does not match the subject is unknown.
-        scans: in a folder, take each folder with images as one scan, whose slices they are.
+        scans: in a folder, take each folder with pictures as one scan, whose slices they are.
+        label_from_folder: the first folder (below train, val or test) is the class, whatever its name.
 
     Returns:
         The entries, in the table's order or the natural order of names.
 
     Raises:
         ManifestError: when the table cannot be read, is empty, or lacks a column that is asked for.
-        InputError: when a folder has no image.
-        UsageError: for an unknown column, a pattern that does not compile, or one without a group.
+        InputError: when a folder holds no image.
+        UsageError: for an unknown column, columns without a table, a table among other sources, a path that is not
+            there, a pattern that does not compile, or one without a group.
     """
-    _compile(subject_pattern)  # a fault is said before anything is read
-    named = {column: name for column, name in (columns or {}).items() if name is not None}
-    renamed = {column: named.get(column, column).lower() for column in _COLUMNS}
-    if unknown := set(named) - set(_COLUMNS):
-        raise UsageError(f"The column {min(unknown)!r} is unknown: name columns for {', '.join(_COLUMNS)}.")
-    path = Path(source)
-    entries = _from_folder(path, scans=scans) if path.is_dir() else _from_table(path, renamed, asked=set(named))
-    return with_subjects(entries, subject_pattern)
-
-
-def with_subjects(entries: Sequence[Entry], subject_pattern: str | None) -> tuple[Entry, ...]:
-    """Entries with the subjects that their file names tell, see :func:`read_listing`; None leaves them as they are.
-
-    Raises:
-        UsageError: for a pattern that does not compile, or one without a group.
-    """
-    pattern = _compile(subject_pattern)
-    return tuple(entries) if pattern is None else tuple(_with_subject(entry, pattern) for entry in entries)
+    pattern = _compile(subject_pattern)  # a fault is said before anything is read
+    sources = [Path(source)] if isinstance(source, str | os.PathLike) else [Path(one) for one in source]
+    tables = [path for path in sources if is_table(path)]
+    columns = columns or {}
+    if tables and len(sources) > 1:
+        raise UsageError(f"Give one table alone, or scans and folders: {tables[0].name} stands among other sources.")
+    if tables:
+        entries = _from_table(tables[0], columns)
+    elif any(name is not None for name in columns.values()):
+        raise UsageError("Columns belong to a table: give one, or leave out the options that name columns.")
+    else:
+        places = places_of_folders(sources, scans=scans, label_from_folder=label_from_folder)
+        entries = tuple(
+            Entry(number, place.path, place.label, split=place.split, series=place.series)
+            for number, place in enumerate(places, start=1)
+        )
+    return entries if pattern is None else tuple(_with_subject(entry, pattern) for entry in entries)
 
 
 def iterate_scans(
     entries: Sequence[Entry],
     *,
-    window: tuple[float, float] = (-1250.0, 250.0),
+    window: tuple[float, float] = LUNG_WINDOW,
     on_fault: OnFault = "error",
     workers: int | None = None,
     unreadable: list[Unreadable] | None = None,
@@ -158,13 +185,27 @@ def iterate_scans(
         workers: threads; None: one per core, at most 8.
         unreadable: where entries that cannot be read are put, and the pass goes on; None raises instead.
 
-    Yields:
-        The scans.
+    Returns:
+        The scans, one after the other.
 
     Raises:
+        UsageError: for a window that is none, before anything is read.
         CovidctError: for an entry that cannot be read, without ``unreadable``.
     """
+    check_window(*window)
+    check_on_fault(on_fault)
     threads = min(8, os.cpu_count() or 1) if workers is None else max(1, workers)
+    return _scans(entries, window, on_fault, threads, unreadable)
+
+
+def _scans(
+    entries: Sequence[Entry],
+    window: tuple[float, float],
+    on_fault: OnFault,
+    threads: int,
+    unreadable: list[Unreadable] | None,
+) -> Iterator[Scan]:
+    """The scans that can be read."""
 
     def read(entry: Entry) -> Scan | CovidctError:
         try:
@@ -181,7 +222,7 @@ def iterate_scans(
             unreadable.append(Unreadable(entry, str(scan)))
 
 
-def read_stack(entry: Entry, *, window: tuple[float, float] = (-1250.0, 250.0), on_fault: OnFault = "error") -> Scan:
+def read_stack(entry: Entry, *, window: tuple[float, float] = LUNG_WINDOW, on_fault: OnFault = "error") -> Scan:
     """Read one entry.
 
     Args:
@@ -197,11 +238,24 @@ def read_stack(entry: Entry, *, window: tuple[float, float] = (-1250.0, 250.0), 
     """
     if not entry.path.exists():
         raise InputError(f"{entry.id}: there is no such file or folder; paths are relative to the table's folder.")
-    if not (entry.path.is_dir() or entry.path.name.lower().endswith(VOLUME_NAMES)):
+    if not holds_scan(entry.path):
         return Scan(entry, np.ascontiguousarray(to_grey(read_image(entry.path).array))[None])
-    volume = read_scan(entry.path, on_fault=on_fault)
-    unit = window_hu(volume.array, *window) if volume.intensity == "hu" else volume.array.astype(np.float32)
-    return Scan(entry, unit, volume)
+    volume, info = read_scan_with_info(entry.path, series=entry.series or None, on_fault=on_fault)
+    used = volume.array
+    if entry.slices is not None:
+        if entry.slices[-1] >= len(used):
+            raise InputError(
+                f"{entry.id}: the column slices names slice {entry.slices[-1]}, the scan has {len(used)}, counted from "
+                "0: correct the table."
+            )
+        used = used[list(entry.slices)]
+    unit = window_hu(used, *window) if volume.intensity == "hu" else used.astype(np.float32)
+    return Scan(entry, unit, volume, info)
+
+
+def holds_scan(path: Path) -> bool:
+    """Whether a path is a folder of slices or a file of a volume, rather than a single picture."""
+    return path.is_dir() or path.name.lower().endswith(VOLUME_NAMES)
 
 
 def _ahead(
@@ -241,41 +295,14 @@ def _with_subject(entry: Entry, pattern: re.Pattern[str]) -> Entry:
     return replace(entry, subject=(found.group(1) or "") if found else "")
 
 
-def _from_table(path: Path, renamed: Mapping[str, str], *, asked: set[str]) -> tuple[Entry, ...]:
-    """Entries of a table; only the path is needed."""
-    names, lines = read_cells(path)
-    for column in sorted({"path", *asked}):
-        if renamed[column] not in names:
-            raise ManifestError(
-                f"The manifest {path.name} has no column {renamed[column]!r} for {column}: its columns are "
-                f"{', '.join(names)}."
-            )
-    if not lines:
-        raise ManifestError(f"The manifest {path.name} has no rows: list one scan or image per row.")
-    cells = [{column: line.get(name, "").strip() for column, name in renamed.items()} for line in lines]
-    empty = next((number for number, cell in enumerate(cells, start=1) if not cell["path"]), None)
-    if empty is not None:
-        raise ManifestError(f"The manifest {path.name}, row {empty}: the column path is empty; every row needs one.")
-    return tuple(
-        Entry(number, path.parent / cell["path"], cell["label"], cell["subject"], cell["split"].lower(), cell["site"])
-        for number, cell in enumerate(cells, start=1)
-    )
-
-
-def _from_folder(folder: Path, *, scans: bool) -> tuple[Entry, ...]:
-    """Entries of folders named after classes."""
-    images = [
-        file
-        for file in folder.rglob("*")
-        if file.suffix.lower() in IMAGE_SUFFIXES and not any(p.startswith(".") for p in file.relative_to(folder).parts)
-    ]
-    found = {file.parent for file in images} if scans else images
-    if not found:
-        raise InputError(f"There is no image in {folder.name}: give a folder of PNG, JPEG or TIFF files, or a table.")
-    places = sorted(found, key=lambda place: [natural_key(part) for part in place.relative_to(folder).parts])
+def _from_table(path: Path, columns: Mapping[str, str | None]) -> tuple[Entry, ...]:
+    """Entries of a table."""
     entries = []
-    for number, place in enumerate(places, start=1):
-        parts = list(place.relative_to(folder).parts if scans else place.relative_to(folder).parts[:-1])
-        split = parts.pop(0).lower() if parts and parts[0].lower() in _SPLITS else ""
-        entries.append(Entry(number, place, label=parts[0] if parts else "", split=split))
+    for number, row in enumerate(rows_of_table(path, columns), start=1):
+        try:
+            slices = parse_slices(row["slices"]) or None
+        except ManifestError as error:
+            raise ManifestError(f"The manifest {path.name}, row {number}: {error}") from error
+        words = (row["label"], row["subject"], row["split"].lower(), row["site"])
+        entries.append(Entry(number, path.parent / row["path"], *words, slices, row["series_uid"]))
     return tuple(entries)

@@ -19,6 +19,7 @@ from covidct.errors import UsageError
 from covidct.metrics.estimates import Estimate
 from covidct.metrics.resampling import draw_subjects
 from covidct.metrics.scores import area_under_roc, cumulative_counts
+from covidct.volume import LUNG_WINDOW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from covidct.curation.listing import Entry
 
-__all__ = ("WARN_ABOVE", "ShortcutProbe", "shortcut_probes")
+__all__ = ("WARN_ABOVE", "ShortcutProbe", "check_resamples", "shortcut_probes")
 
 Target = Literal["label", "site"]
 
@@ -93,7 +94,7 @@ def shortcut_probes(
     folds: int = 5,
     resamples: int = 1000,
     seed: int = 0,
-    window: tuple[float, float] = (-1250.0, 250.0),
+    window: tuple[float, float] = LUNG_WINDOW,
     unreadable: list[Unreadable] | None = None,
 ) -> tuple[ShortcutProbe, ...]:
     """Tell label and site from each group of features alone, and from all together.
@@ -116,11 +117,12 @@ def shortcut_probes(
         A probe per target and group of features; none for a target with fewer than two classes of five subjects.
 
     Raises:
-        UsageError: for unknown targets, folds out of range, or not as many features as entries.
+        UsageError: for unknown targets, folds or resamples out of range, or not as many features as entries.
         CovidctError: for an entry that cannot be read, without ``unreadable``.
     """
     if unknown := set(targets) - {"label", "site"}:
         raise UsageError(f"The target {min(unknown)!r} is unknown: probe 'label' or 'site'.")
+    check_resamples(resamples)
     if not 2 <= folds <= _LEAST:
         raise UsageError(f"folds={folds} must lie between 2 and {_LEAST}.")
     if features is None:
@@ -129,6 +131,16 @@ def shortcut_probes(
     if len(features) != len(entries):
         raise UsageError(f"There are {len(entries)} entries and {len(features)} rows of features: give one per entry.")
     return tuple(probe for target in targets for probe in _probe(entries, features, target, folds, resamples, seed))
+
+
+def check_resamples(resamples: int) -> None:
+    """Refuse fewer than no resamples.
+
+    Raises:
+        UsageError: when the number is negative.
+    """
+    if resamples < 0:
+        raise UsageError(f"resamples={resamples} must be at least 0; 0 gives no intervals.")
 
 
 def _probe(
@@ -141,9 +153,7 @@ def _probe(
 ) -> list[ShortcutProbe]:
     """The probes of one target."""
     words = np.array([getattr(entry, target) for entry in entries])
-    # a known subject can never have the key of an unknown one
-    keys = [f"subject {e.subject}" if e.subject else f"image {index}" for index, e in enumerate(entries)]
-    group = np.unique(keys, return_inverse=True)[1]
+    group = np.unique([entry.subject_key for entry in entries], return_inverse=True)[1]
     kinds = [str(word) for word in np.unique(words) if word]
     enough = [word for word in kinds if len(np.unique(group[words == word])) >= _LEAST]
     if len(enough) < 2:

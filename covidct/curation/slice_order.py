@@ -12,11 +12,12 @@ from covidct.curation.hashes import HashKind, hamming_distance, perceptual_hashe
 from covidct.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from numpy.typing import NDArray
 
-__all__ = ("RemovedSlice", "SliceOrder", "check_slice_order", "grey_levels", "order_of_hashes")
+__all__ = ("RemovedSlice", "SliceOrder", "check_slice_order", "check_threshold", "grey_levels", "order_of_hashes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +42,15 @@ class SliceOrder:
     Attributes:
         kept: indices of the slices that stay, ascending.
         removed: the others.
-        distances: bits in which slice i and slice i + 1 differ, in the original order.
+        distances: bits in which each slice differs from the next one, in the original order; None beside a slice that
+            is missing.
         kind: of hash.
         threshold: distances above it are dissimilar.
     """
 
     kept: tuple[int, ...]
     removed: tuple[RemovedSlice, ...]
-    distances: tuple[int, ...]
+    distances: tuple[int | None, ...]
     kind: HashKind
     threshold: int
 
@@ -93,28 +95,43 @@ def check_slice_order(
     return order_of_hashes(perceptual_hashes(grey_levels(stack), kind=kind), kind=kind, threshold=threshold)
 
 
-def order_of_hashes(hashes: NDArray[np.uint64], *, kind: HashKind, threshold: int = 5) -> SliceOrder:
+def order_of_hashes(
+    hashes: NDArray[np.uint64], *, kind: HashKind, threshold: int = 5, indices: Sequence[int] | None = None
+) -> SliceOrder:
     """The rule of :func:`check_slice_order` on hashes that are there already.
 
     Args:
         hashes: (D,) uint64, in the order of the slices.
         kind: theirs.
         threshold: bits; a distance above it is dissimilar.
+        indices: of the slices, ascending; slices beside a missing index have one neighbour and stay, as those at the
+            ends do. None: 0 to D - 1.
 
     Raises:
         UsageError: for a threshold out of range.
     """
-    if not 0 <= threshold <= 64:
-        raise UsageError(f"threshold={threshold} must lie between 0 and 64 bits.")
-    steps = [int(step) for step in hamming_distance(hashes[:-1], hashes[1:])]
+    check_threshold(threshold)
+    places = range(len(hashes)) if indices is None else indices
+    bits = hamming_distance(hashes[:-1], hashes[1:]).tolist()
+    steps = [int(step) if b - a == 1 else None for step, (a, b) in zip(bits, pairwise(places), strict=True)]
     removed = tuple(
-        RemovedSlice(index, before, after)
-        for index, (before, after) in enumerate(pairwise(steps), start=1)
-        if before > threshold and after > threshold
+        RemovedSlice(place, before, after)
+        for place, (before, after) in zip(places[1:-1], pairwise(steps), strict=True)
+        if before is not None and after is not None and before > threshold and after > threshold
     )
     gone = {one.index for one in removed}
-    kept = tuple(index for index in range(len(hashes)) if index not in gone)
+    kept = tuple(place for place in places if place not in gone)
     return SliceOrder(kept, removed, tuple(steps), kind, threshold)
+
+
+def check_threshold(threshold: int) -> None:
+    """Refuse a threshold that no distance of 64 bits can have.
+
+    Raises:
+        UsageError: when it lies outside of 0 to 64.
+    """
+    if not 0 <= threshold <= 64:
+        raise UsageError(f"threshold={threshold} must lie between 0 and 64 bits.")
 
 
 def grey_levels(unit: NDArray[Any]) -> NDArray[np.uint8]:

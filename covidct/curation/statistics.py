@@ -11,22 +11,24 @@ from typing import TYPE_CHECKING, Literal
 import cv2
 import numpy as np
 
-from covidct.curation.file_facts import FileFacts, file_facts, file_months
+from covidct.curation.file_facts import FileFacts, coarse_months, file_facts, file_months
 from covidct.curation.listing import Unreadable, iterate_scans
 from covidct.curation.moments import PixelMoments, resize_slices
 from covidct.curation.shortcut_features import features_of
-from covidct.curation.shortcuts import ShortcutProbe, shortcut_probes
+from covidct.curation.shortcuts import ShortcutProbe, check_resamples, shortcut_probes
 from covidct.errors import InputError
 from covidct.functional import ContrastSplit, contrast_score
 from covidct.functional.contrast import check_measure
 from covidct.labels import WORDS
+from covidct.volume import LUNG_WINDOW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from covidct.curation.listing import Entry, OnFault, Scan
+    from covidct.curation.listing import Entry, Scan
+    from covidct.io.faults import OnFault
 
 __all__ = ("GREY_LEVELS", "ClassImages", "CohortStatistics", "Counts", "ScanRecord", "cohort_statistics")
 
@@ -53,11 +55,6 @@ class ScanRecord:
     spacing: tuple[float, float, float]
     facts: FileFacts
     contrast: float
-
-    @property
-    def subject(self) -> str | int:
-        """Key of the subject; an entry of unknown subject is a subject of its own, called by its number."""
-        return self.entry.subject or self.entry.number
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +102,8 @@ class CohortStatistics:
             other words by falling number of scans; an empty label is unknown and comes last.
         months: ``"created"``, ``"modified"``, ``"accessed"`` to (month, label) to files, see
             :func:`~covidct.curation.file_facts.file_months`.
-        acquired: (month of acquisition, label) to series, of DICOM; empty where dates were left out.
+        acquired: (month of acquisition, label) to series, of DICOM, or (year, label) where they are few, see
+            :func:`~covidct.curation.file_facts.coarse_months`; empty where dates were left out.
         contrast: the line between low and high contrast, None where there is none.
         contrast_basis: ``"training subjects"``, or ``"all subjects"`` where the cohort has no training part.
         contrast_note: why there is no line; empty when there is one.
@@ -150,12 +148,18 @@ class CohortStatistics:
         low, middle, high = (known[round(share * (len(known) - 1))] for share in (0.05, 0.5, 0.95))
         return low, middle, high
 
-    def differences(self) -> dict[tuple[str, str], tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    def differences(
+        self, labels: Sequence[str] | None = None
+    ) -> dict[tuple[str, str], tuple[NDArray[np.float64], NDArray[np.float64]]]:
         """Mean and standard-deviation image of each label less those of each label before it.
 
         Of a disease and normal the result is what the disease adds, as D000 shows it (CAP - normal, COVID - normal).
+
+        Args:
+            labels: those to compare, since pairs grow with their square; None: all.
         """
-        pairs = [(a, b) for i, b in enumerate(self.labels) for a in self.labels[i + 1 :]]
+        known = [label for label in self.labels if labels is None or label in labels]
+        pairs = [(a, b) for i, b in enumerate(known) for a in known[i + 1 :]]
         return {
             (a, b): (self.images[a].mean - self.images[b].mean, self.images[a].std - self.images[b].std)
             for a, b in pairs
@@ -165,7 +169,7 @@ class CohortStatistics:
 def cohort_statistics(
     entries: Sequence[Entry],
     *,
-    window: tuple[float, float] = (-1250.0, 250.0),
+    window: tuple[float, float] = LUNG_WINDOW,
     size: int = 224,
     measure: Literal["rms", "spread"] = "rms",
     dates: bool = True,
@@ -198,9 +202,10 @@ def cohort_statistics(
 
     Raises:
         InputError: when nothing can be read.
-        UsageError: for an unknown measure, or a size below one.
+        UsageError: for an unknown measure, a size below one, a window that is none, or fewer than no resamples.
     """
     check_measure(measure)
+    check_resamples(resamples)
     months = file_months(entries)  # before reading, which is an access
     unreadable: list[Unreadable] = []
     records, features = [], []
@@ -218,18 +223,28 @@ def cohort_statistics(
         if on_scan is not None:
             on_scan(scan.entry.id)
     if not records:
-        first = f" The first: {unreadable[0].reason}" if unreadable else ""
+        first = f" The first, {unreadable[0].entry.id}: {unreadable[0].reason}" if unreadable else ""
         raise InputError(f"Of {len(entries)} entries none can be read: check the paths of the listing.{first}")
     scans = Counter(record.entry.label for record in records)
     images = {
         label: ClassImages((m := moments[label]).count, m.mean, m.std, grey[label] / m.count)
         for label in sorted(moments, key=lambda label: (label == "", _rank(label), -scans[label], label))
     }
-    acquired = Counter((r.facts.acquired, r.entry.label) for r in records if r.facts.acquired and dates)
+    dated = Counter((r.facts.acquired, r.entry.label) for r in records if r.facts.acquired and dates)
     split, basis, note = _contrast_split(records, measure)
     told = shortcut_probes([r.entry for r in records], features, resamples=resamples, seed=seed) if probes else ()
     return CohortStatistics(
-        tuple(records), tuple(unreadable), images, months, acquired, split, basis, note, measure, told, window
+        tuple(records),
+        tuple(unreadable),
+        images,
+        months,
+        coarse_months(dated),
+        split,
+        basis,
+        note,
+        measure,
+        told,
+        window,
     )
 
 
@@ -267,7 +282,7 @@ def _contrast_split(
     train = [record for record in known if record.entry.split == "train"]
     basis = "training subjects" if train else "all subjects"
     chosen = train or known
-    scores, subjects = [record.contrast for record in chosen], [record.subject for record in chosen]
+    scores, subjects = [record.contrast for record in chosen], [record.entry.subject_key for record in chosen]
     try:
         return ContrastSplit.fit(scores, subjects, measure=measure), basis, ""
     except InputError as error:

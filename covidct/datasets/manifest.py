@@ -71,6 +71,8 @@ class _Manifest(BaseDataset):
         }
         if row.slices is not None and self.kind == "ct_volume":
             config["slices"] = list(row.slices)
+        if row.series_uid:
+            config["series_uid"] = row.series_uid
         return cache_key(*("" if file is None else digest(file) for file in files), config=config, version=1)
 
     def _record(self, source: int, row: Row) -> Record:
@@ -85,7 +87,7 @@ class _Manifest(BaseDataset):
 
     def _load_volume(self, row: Row) -> Raw:
         """Read a scan with the masks and slice labels of its row."""
-        volume = read_scan(row.path, on_fault=self.on_fault)
+        volume = read_scan(row.path, series=row.series_uid or None, on_fault=self.on_fault)
         if volume.intensity != self.intensity:
             raise InputError(
                 f"Row {row.number} holds {_WORDS[volume.intensity]}, the data set is declared as "
@@ -129,9 +131,10 @@ class ManifestVolumes(_Manifest):
     The table (CSV or Parquet) has the columns ``path`` (DICOM folder, file or zip, NIfTI, NRRD, MetaImage, folder of
     slice images), ``label`` (empty: unknown, for prediction), ``subject``, and may have ``split`` (train, val, test),
     ``mask`` (lungs: 1 right, 2 left, or 1), ``lesion_mask`` (1 ground-glass opacity, 2 consolidation),
-    ``slice_labels``, ``site`` and ``slices`` (those that are used, from 0 at the feet, such as ``0-10 12-63``, as
-    ``covidct curate`` writes them). Paths are relative to the table's folder. The identity of patients stays in the
-    table: records are called after row numbers, subjects become hashes.
+    ``slice_labels``, ``site``, ``slices`` (those that are used, from 0 at the feet, such as ``0-10 12-63``, as
+    ``covidct curate`` writes them) and ``series_uid`` (the SeriesInstanceUID, where a path holds several series).
+    Paths are relative to the table's folder. The identity of patients stays in the table: records are called after row
+    numbers, subjects become hashes.
     """
 
     kind = "ct_volume"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, cast
 
+from covidct.datasets.splits import SPLITS
 from covidct.errors import ManifestError, UsageError
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from covidct.datasets.base import Split
 
 __all__ = ("SplitLine", "check_split_files", "read_columns", "read_split_files")
-
-_SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,7 @@ def check_split_files(files: Mapping[str, str | os.PathLike[str]] | None) -> dic
     Raises:
         UsageError: when a part is not train, val or test.
     """
-    unknown = [part for part in files or {} if part not in _SPLITS]
+    unknown = [part for part in files or {} if part not in SPLITS]
     if unknown:
         raise UsageError(f"split_files has the part {unknown[0]!r}: name the files of train, val and test.")
     return {cast("Split", part): Path(file) for part, file in (files or {}).items()}

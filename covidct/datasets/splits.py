@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 
     from covidct.datasets.base import Record, Split
 
-__all__ = ("assign_folds", "assign_splits", "check_no_overlap", "subjects_in_several_parts")
+__all__ = ("SPLITS", "assign_folds", "assign_splits", "check_no_overlap", "subjects_in_several_parts")
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-_PARTS: tuple[Split, ...] = ("train", "val", "test")
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+"""Parts of a cohort."""
+
 _PARTNERS = 1000  # swaps look at this many of the smallest subjects: enough for any choice, and linear in the cohort
 
 
@@ -68,7 +70,7 @@ def assign_splits(
             f"{len(names)} subject(s) cannot fill {wanted} parts: give more subjects, or set a fraction to 0."
         )
     part_of = dict(zip(names, _deal(counts, share), strict=True))
-    return [_PARTS[part_of[subject]] for subject in subjects]
+    return [SPLITS[part_of[subject]] for subject in subjects]
 
 
 def assign_folds(subjects: Sequence[str], labels: Sequence[int], *, num_folds: int = 5, seed: int = 0) -> list[int]:

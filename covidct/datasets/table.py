@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from covidct.datasets.kept_slices import parse_slices
-from covidct.datasets.splits import subjects_in_several_parts
+from covidct.datasets.splits import SPLITS, subjects_in_several_parts
 from covidct.errors import ManifestError, UsageError
 
 if TYPE_CHECKING:
@@ -23,13 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = ("COLUMNS", "Row", "read_cells", "read_slice_labels", "read_table")
 
-COLUMNS = ("path", "label", "subject", "split", "mask", "lesion_mask", "slice_labels", "site", "slices")
+COLUMNS = ("path", "label", "subject", "split", "mask", "lesion_mask", "slice_labels", "site", "slices", "series_uid")
 """Columns that mean something; the first three are needed, others are ignored."""
 
 _log = logging.getLogger(__name__)
 _NEEDED = COLUMNS[:3]
 _FILES = ("path", "mask", "lesion_mask", "slice_labels")
-_SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +46,7 @@ class Row:
         slice_labels: file with one class per slice or None.
         site: hospital or scanner, empty where unknown.
         slices: slices of the scan that are used, ascending from 0, feet to head; None: all.
+        series_uid: SeriesInstanceUID of the scan, where the path holds several series; empty else.
     """
 
     number: int
@@ -59,6 +59,7 @@ class Row:
     slice_labels: Path | None
     site: str
     slices: tuple[int, ...] | None = None
+    series_uid: str = ""
 
 
 def read_table(path: Path, *, classes: ClassMap, allow_subject_overlap: bool = False) -> tuple[Row, ...]:
@@ -187,7 +188,7 @@ def _row(number: int, cell: dict[str, str], path: Path, classes: ClassMap) -> Ro
         if not cell[column]:
             raise ManifestError(f"{place}: the column {column} is empty; every scan needs one.")
     split = cell["split"].lower()
-    if split not in ("", *_SPLITS):
+    if split not in ("", *SPLITS):
         raise ManifestError(f"{place}: the split {cell['split']!r} is unknown: use train, val or test.")
     try:
         label = classes.label(cell["label"]) if cell["label"] else -1
@@ -209,6 +210,7 @@ def _row(number: int, cell: dict[str, str], path: Path, classes: ClassMap) -> Ro
         slice_labels=files["slice_labels"],
         site=cell["site"],
         slices=slices,
+        series_uid=cell["series_uid"],
     )
 
 
@@ -239,9 +241,9 @@ def _exists(path: Path) -> bool:
 
 def _check_unique(rows: tuple[Row, ...], path: Path) -> None:
     """One scan must not be listed twice, it would count twice."""
-    first: dict[Path, int] = {}
+    first: dict[tuple[Path, str], int] = {}
     for row in rows:
-        other = first.setdefault(row.path.resolve(), row.number)
+        other = first.setdefault((row.path.resolve(), row.series_uid), row.number)
         if other != row.number:
             raise ManifestError(
                 f"The manifest {path.name}: rows {other} and {row.number} name the same file; list every scan once."

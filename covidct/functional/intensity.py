@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-__all__ = ("tone_map", "window_hu")
+__all__ = ("check_window", "tone_map", "window_hu")
 
 _GREY = 255.0  # the only scale on which the constants of tone_map act
 
@@ -36,14 +36,25 @@ def window_hu(hu: NDArray[Any] | Tensor, low: float = -1250.0, high: float = 250
     Raises:
         UsageError: when the window is empty.
     """
-    if not low < high:
-        raise UsageError(f"The window [{low}, {high}] is empty: give (low, high) in HU with low < high.")
+    check_window(low, high)
     if isinstance(hu, np.ndarray):
         unit = hu.astype(np.float32)
         unit -= np.float32(low)
         unit /= np.float32(high - low)
         return np.clip(unit, 0.0, 1.0, out=unit)
     return ((hu.float() - low) / (high - low)).clamp(0.0, 1.0)
+
+
+def check_window(low: float, high: float) -> None:
+    """Refuse a window that is none, so that it can be said before anything is read.
+
+    Raises:
+        UsageError: when it is empty or not finite.
+    """
+    if not (low < high and math.isfinite(high - low)):
+        raise UsageError(
+            f"The window [{low}, {high}] is empty or without an end: give (low, high) in HU with low < high."
+        )
 
 
 @overload

@@ -15,11 +15,11 @@ from covidct import RESEARCH_USE
 from covidct.curation.fingerprints import TURNS, picture_of
 from covidct.curation.listing import read_stack
 from covidct.errors import CovidctError
-from covidct.report.eda import public_reason
 from covidct.report.pages import write_page
 from covidct.report.pictures import data_uri
 from covidct.report.tables import write_csv, write_json
 from covidct.report.words import class_title, facts
+from covidct.volume import LUNG_WINDOW
 
 if TYPE_CHECKING:
     import os
@@ -63,7 +63,7 @@ def write_audit_page(
     path: str | os.PathLike[str],
     *,
     title: str = "Leakage audit",
-    window: tuple[float, float] = (-1250.0, 250.0),
+    window: tuple[float, float] = LUNG_WINDOW,
     shown: int = 60,
     run: Mapping[str, Any] | None = None,
 ) -> None:
@@ -96,7 +96,7 @@ def write_audit_page(
         overlap=[_subject_row(fault, "split") for fault in found.subject_overlap[:_SHOWN_ROWS]],
         relabelled=[_subject_row(fault, "label") for fault in found.subject_labels[:_SHOWN_ROWS]],
         without_subject=len(found.without_subject),
-        failed=[(item.entry.id, public_reason(item)) for item in found.unreadable[:_SHOWN_ROWS]],
+        failed=[(item.entry.id, item.public_reason) for item in found.unreadable[:_SHOWN_ROWS]],
         facts=facts(run or {}),
     )
 
@@ -123,7 +123,7 @@ def write_audit_json(
         "candidates_compared": found.compared,
         "notes": found.notes,
         "without_subject": [entry.id for entry in found.without_subject],
-        "unreadable": [{"id": item.entry.id, "reason": public_reason(item)} for item in found.unreadable],
+        "unreadable": [{"id": item.entry.id, "reason": item.public_reason} for item in found.unreadable],
         "shortcuts": [probe.to_dict() for probe in found.probes],
         "run": run or {},
     }

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import cv2
 
 from covidct import RESEARCH_USE
-from covidct.report.eda import public_reason
 from covidct.report.pages import write_page
 from covidct.report.pictures import data_uri
 from covidct.report.tables import write_csv, write_json
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from covidct.curation import CleanedScan, Unreadable
+    from covidct.curation.cleaning import Neighbourhood
 
 __all__ = ("write_curation_csv", "write_curation_json", "write_curation_page")
 
@@ -59,7 +60,8 @@ def write_curation_page(
         shown: removed slices that are shown with pictures.
         run: what was run.
     """
-    removed = [_removed(scan, place) for scan in scans for place in range(len(scan.order.removed))][:shown]
+    pictured = ((scan, near) for scan in scans for near in scan.pictures)
+    removed = [_removed(scan, near) for scan, near in islice(pictured, shown)]
     touched = [scan for scan in scans if scan.order.removed]
     write_page(
         "curation.html",
@@ -74,7 +76,7 @@ def write_curation_page(
         },
         removed=removed,
         threshold=scans[0].order.threshold if scans else 0,
-        failed=[(item.entry.id, public_reason(item)) for item in unreadable[:_SHOWN_ROWS]],
+        failed=[(item.entry.id, item.public_reason) for item in unreadable[:_SHOWN_ROWS]],
         failures=len(unreadable),
         facts=facts(run or {}),
     )
@@ -100,7 +102,7 @@ def write_curation_json(
         "version": 1,
         "research_use": RESEARCH_USE,
         "scans": [{"id": scan.id, **scan.order.to_dict()} for scan in scans],
-        "unreadable": [{"id": item.entry.id, "reason": public_reason(item)} for item in unreadable],
+        "unreadable": [{"id": item.entry.id, "reason": item.public_reason} for item in unreadable],
         "run": run or {},
     }
     write_json(record, path)
@@ -136,9 +138,10 @@ def _numbers(scan: CleanedScan) -> tuple[int, int, str]:
     return len(scan.order.kept) + len(gone), len(gone), ", ".join(map(str, gone))
 
 
-def _removed(scan: CleanedScan, place: int) -> _Removed:
-    one, near = scan.order.removed[place], scan.pictures[place]
-    titles = (f"slice {one.index - 1}", f"slice {one.index}, removed", f"slice {one.index + 1}")
+def _removed(scan: CleanedScan, near: Neighbourhood) -> _Removed:
+    before, here, after = near.indices
+    one = next(one for one in scan.order.removed if one.index == here)
+    titles = (f"slice {before}", f"slice {here}, removed", f"slice {after}")
     planes = (near.before, near.slice, near.after)
     images = [(title, *_encoded(plane)) for title, plane in zip(titles, planes, strict=True)]
     return _Removed(scan.id, one.index, one.before, one.after, images)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from covidct import RESEARCH_USE
-from covidct.curation.file_facts import files_of
 from covidct.curation.shortcuts import WARN_ABOVE
 from covidct.report import eda_charts, eda_tables
 from covidct.report.eda_images import image_rows, label_title
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
 
-    from covidct.curation import CohortStatistics, ShortcutProbe, Unreadable
+    from covidct.curation import CohortStatistics, ShortcutProbe
     from covidct.report.eda_panels import EdaPanel
 
 __all__ = ("write_eda_csvs", "write_eda_json", "write_eda_page")
@@ -81,7 +80,7 @@ def write_eda_page(
         values=eda_tables.value_tables(found),
         times=[(name, *_TIMES[name], _months(found, name)) for name in _TIMES],
         acquired=eda_charts.month_chart(found.acquired, found.labels, "Acquisition of DICOM series", "series"),
-        failed=[(item.entry.id, public_reason(item)) for item in found.unreadable[:_SHOWN_FAILURES]],
+        failed=[(item.entry.id, item.public_reason) for item in found.unreadable[:_SHOWN_FAILURES]],
         failures=len(found.unreadable),
         facts=facts(run or {}),
     )
@@ -125,7 +124,7 @@ def write_eda_json(
         },
         "shortcuts": [probe.to_dict() for probe in found.probes],
         "months": _month_rows(found),
-        "unreadable": [{"id": item.entry.id, "reason": public_reason(item)} for item in found.unreadable],
+        "unreadable": [{"id": item.entry.id, "reason": item.public_reason} for item in found.unreadable],
         "window": found.window,
         "run": run or {},
     }
@@ -161,16 +160,6 @@ def write_eda_csvs(found: CohortStatistics, folder: str | os.PathLike[str]) -> t
         paths.append(Path(folder) / name)
         write_csv([{**row, "research_use": RESEARCH_USE} for row in rows], paths[-1], columns=columns)
     return tuple(paths)
-
-
-def public_reason(item: Unreadable) -> str:
-    """Why an entry could not be read, without the names of its files, which may name a patient."""
-    path = item.entry.path
-    names = {str(path), path.name, *(file.name for file in files_of(path))}
-    reason = item.reason
-    for name in sorted(names, key=len, reverse=True):
-        reason = reason.replace(repr(name), "of this row").replace(name, "(name left out)")
-    return reason
 
 
 def _probes(found: CohortStatistics, target: str) -> list[ShortcutProbe]:
@@ -215,7 +204,7 @@ def _scan_rows(found: CohortStatistics) -> list[dict[str, Any]]:
             "kernel": record.facts.kernel,
             "scanner": record.facts.scanner,
             "contrast": record.contrast,
-            "side": sides.get(record.subject),
+            "side": sides.get(record.entry.subject_key),
         }
         for record in found.records
     ]

@@ -113,8 +113,10 @@ def month_chart(counts: Mapping[tuple[str, str], int], labels: Sequence[str], ti
 
 
 def time_bins(months: Sequence[str]) -> list[str]:
-    """Every month from the first to the last, or every year where that is more than 36 months."""
+    """Every month from the first to the last; every year where that is over 36 months, or a month is not known."""
     first, last = min(months), max(months)
+    if any(len(month) == len("2020") for month in months):
+        return [f"{year:04d}" for year in range(int(first[:4]), int(last[:4]) + 1)]
     numbers = [12 * int(text[:4]) + int(text[5:]) - 1 for text in (first, last)]
     if numbers[1] - numbers[0] < _MONTHS:
         return [f"{number // 12:04d}-{number % 12 + 1:02d}" for number in range(numbers[0], numbers[1] + 1)]

@@ -67,7 +67,7 @@ def image_rows(found: CohortStatistics) -> list[ImageRow]:
             _grey_scale(spread),
         ),
     ]
-    pairs = {pair: values for pair, values in found.differences().items() if set(pair) <= set(labels)}
+    pairs = found.differences(labels)
     for kind, title in enumerate(("Difference of means", "Difference of standard deviations")):
         if pairs:
             most = max(float(np.abs(values[kind]).max()) for values in pairs.values()) or 1e-6

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from covidct.curation import CohortStatistics
-    from covidct.curation.listing import OnFault
     from covidct.curation.statistics import ScanRecord
+    from covidct.io.faults import OnFault
 
 __all__ = ("EdaPanel", "example_panels")
 

@@ -171,7 +171,7 @@ def sides_of_subjects(found: CohortStatistics) -> dict[Hashable, str]:
     known = [record for record in found.records if math.isfinite(record.contrast)]
     if found.contrast is None:
         return {}
-    sides = found.contrast.assign_subjects([r.contrast for r in known], [r.subject for r in known])
+    sides = found.contrast.assign_subjects([r.contrast for r in known], [r.entry.subject_key for r in known])
     return {subject: str(side) for subject, side in sides.items()}
 
 
@@ -180,7 +180,7 @@ def contrast_sides(found: CohortStatistics) -> list[tuple[str, int, int]]:
     sides = sides_of_subjects(found)
     splits: dict[str, set[Hashable]] = {}
     for record in found.records:
-        splits.setdefault(record.entry.split, set()).add(record.subject)
+        splits.setdefault(record.entry.split, set()).add(record.entry.subject_key)
     order = sorted(splits, key=lambda split: (split != "train", split))
     counted = [(split, Counter(sides.get(subject) for subject in splits[split])) for split in order]
     return [(split or "all", count["low"], count["high"]) for split, count in counted] if sides else []

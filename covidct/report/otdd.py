@@ -12,7 +12,6 @@ import numpy as np
 
 from covidct import RESEARCH_USE
 from covidct.report.curation_panels import write_panel
-from covidct.report.eda import public_reason
 from covidct.report.heat_map import label_distance_heat_map
 from covidct.report.pages import write_page
 from covidct.report.tables import write_csv, write_json
@@ -105,7 +104,7 @@ def write_otdd_page(report: OtddReport, folder: str | os.PathLike[str]) -> tuple
         bars=[(one, *(value / scale for value in _interval(one))) for one in report.sets],
         shown=shown,
         failures=[
-            (name, item.entry.id, public_reason(item)) for name, each in report.unreadable.items() for item in each
+            (name, item.entry.id, item.public_reason) for name, each in report.unreadable.items() for item in each
         ],
         facts=facts(report.run),
     )
@@ -144,7 +143,7 @@ def write_otdd_json(report: OtddReport, path: str | os.PathLike[str]) -> None:
         ],
         "notes": report.notes,
         "unreadable": [
-            {"set": name, "id": item.entry.id, "reason": public_reason(item)}
+            {"set": name, "id": item.entry.id, "reason": item.public_reason}
             for name, items in report.unreadable.items()
             for item in items
         ],

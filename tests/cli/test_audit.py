@@ -83,6 +83,9 @@ def test_exit_codes(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ([*table, *out, "--min-correlation", "0"], 2),
         ([*table, *out, "--max-distance", "65"], 2),
         ([*table], 2),
+        ([*table, *out, "--window", "1", "1"], 2),
+        ([*table, *out, "--shown", "-1"], 2),
+        ([*table, *out, "--resamples", "-1"], 2),
     ]:
         capsys.readouterr()
         assert main(["audit", *argv]) == code, argv

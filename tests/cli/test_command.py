@@ -11,10 +11,18 @@ from covidct.cli.command import run_function
 from covidct.errors import UsageError
 
 SEEN: list[object] = []
+PAIRS: list[tuple[float, float]] = []
 
 
 def example(
-    inputs: list[Path], *, out: Path, fault: Literal["error", "warn"] = "error", count: int = 3, again_now: bool = False
+    inputs: list[Path],
+    *,
+    out: Path,
+    fault: Literal["error", "warn"] = "error",
+    count: int = 3,
+    again_now: bool = False,
+    show_all: bool = True,
+    grey_range: tuple[float, float] = (0.0, 1.0),
 ) -> int:
     """Do an example.
 
@@ -24,7 +32,10 @@ def example(
         fault: what to do.
         count: how often.
         again_now: once more.
+        show_all: show all; --no-show-all does not.
+        grey_range: low and high.
     """
+    PAIRS[:] = [grey_range]
     SEEN[:] = [inputs, out, fault, count, again_now]
     return 1
 
@@ -86,3 +97,38 @@ def test_help_tells_the_arguments(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     assert "Do an example." in text
     assert "how often" in text
+    assert "--no-show-all" in text
+    assert "--again_now" not in text
+    assert "--again-now" in text
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--grey-range", "-1000", "4e2"],
+        ["--grey_range=-1000,400"],
+        ["--grey-range", "-1000,400"],
+        ["--grey-range", "[-1000, 400]"],
+        ["--grey-range=(-1000 400)"],
+    ],
+)
+def test_a_pair_of_numbers_in_any_form(argv: list[str]) -> None:
+    call("a", "--out=o", *argv, "--count=2")
+    assert PAIRS == [(-1000.0, 400.0)]
+    assert SEEN[3] == 2
+
+
+@pytest.mark.parametrize(
+    "argv", [["--grey-range", "5"], ["--grey-range"], ["--grey-range", "1,2,3"], ["--grey-range=x,y"]]
+)
+def test_what_is_no_pair_is_one_sentence(argv: list[str]) -> None:
+    with pytest.raises(UsageError) as caught:
+        call("a", "--out=o", *argv)
+    assert "\n" not in str(caught.value)
+    assert "grey" in str(caught.value)
+
+
+def test_yaml_gives_a_pair(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("grey_range: [-1000, 400]\n")
+    call("a", "--out=o", "--config", str(tmp_path / "c.yaml"))
+    assert PAIRS == [(-1000.0, 400.0)]

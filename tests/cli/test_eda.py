@@ -9,8 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import SimpleITK
 
 from covidct.__main__ import main
+from tests.fakes.dicom import body, write_series
 
 FILES = {"eda.html", "eda.json", "counts.csv", "scans.csv", "months.csv", "shortcuts.csv"}
 
@@ -55,7 +57,7 @@ def test_a_table_with_columns_of_its_own(cohort: Path, capsys: pytest.CaptureFix
 
 def test_a_folder_with_patients_in_names(cohort: Path) -> None:
     out = cohort / "out"
-    options = ["--subject-pattern", r"^Meyer(\d)", "--no-probes", "--size", "16", "--no-dates"]
+    options = ["--subject-pattern", r"^Meyer(\d)", "--no-probes", "--size", "16", "--no-dates", "--label-from-folder"]
     assert main(["eda", str(cohort / "data"), "--out", str(out), *options]) == 0
     record = json.loads((out / "eda.json").read_text())
     assert record["total"]["subjects"] == 3
@@ -64,24 +66,73 @@ def test_a_folder_with_patients_in_names(cohort: Path) -> None:
 
 def test_exit_codes(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (cohort / "data" / "ill" / "broken.png").write_bytes(b"no picture")
-    out = ["--out", str(cohort / "out"), "--no-probes", "--size", "16"]
+    out = ["--out", str(cohort / "out"), "--no-probes", "--label-from-folder", "--size", "16"]
     assert main(["eda", str(cohort / "data"), *out]) == 1
     assert "1 of 25 entries could not be read" in capsys.readouterr().err
     page = (cohort / "out" / "eda.html").read_text()
     assert "row-" in page
     assert "broken.png" not in page
     for argv, code in [
-        ([str(cohort / "nowhere"), *out], 3),
+        ([str(cohort / "nowhere"), *out], 2),
+        ([str(cohort / "nowhere.csv"), *out], 3),
         ([str(cohort / "t.csv"), *out], 3),  # no column path
         ([str(cohort / "data"), "--out", str(cohort / "t.csv")], 2),
         ([str(cohort / "data"), *out, "--subject-pattern", "("], 2),
         ([str(cohort / "data"), *out[:-1], "0"], 2),
         ([str(cohort / "data")], 2),
+        ([str(cohort / "data"), *out, "--window", "400", "-1000"], 2),
+        ([str(cohort / "data"), *out, "--resamples", "-3"], 2),
     ]:
         assert main(["eda", *argv]) == code, argv
         said = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("reading")]
         assert len(said) == 1
         assert said[0].startswith("covidct: error:")
+
+
+def test_scans_in_folders_of_patients_name_nobody(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(5):
+        for index in range(3):
+            path = tmp_path / "in" / f"Meyer{number}" / f"{index}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            assert cv2.imwrite(str(path), rng.integers(20, 200, (40, 40), dtype=np.uint8))
+    argv = ["eda", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--no-probes", "--size", "16"]
+    assert main([*argv, "--scans"]) == 0
+    captured = capsys.readouterr()
+    assert "no folder is called by a class word" not in captured.err  # they are the scans themselves
+    for text in (captured.out, captured.err, *((tmp_path / "out" / name).read_text() for name in FILES)):
+        assert "Meyer" not in text
+    assert main(argv) == 0  # each picture by itself
+    assert "no folder is called by a class word" in capsys.readouterr().err
+    for name in FILES:
+        assert "Meyer" not in (tmp_path / "out" / name).read_text()
+
+
+def test_labels_with_one_entry_each_are_warned_of(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    columns = ["--path-column", "file", "--label-column", "who"]
+    argv = ["eda", str(cohort / "t.csv"), *columns, "--out", str(cohort / "out"), "--no-probes", "--size", "16"]
+    assert main(argv) == 0
+    assert "24 of 24 labels have one entry alone" in capsys.readouterr().err
+
+
+def test_folders_of_dicom_and_volumes_are_cohorts_too(tmp_path: Path) -> None:
+    write_series(tmp_path / "in" / "covid" / "d", body(), series_uid="1.2.3.4")
+    write_series(tmp_path / "in" / "covid" / "d", body((6, 44, 36)), names=[f"o{k}.dcm" for k in range(6)])
+    hu = SimpleITK.GetImageFromArray(body((7, 44, 36)))
+    (tmp_path / "in" / "normal").mkdir()
+    SimpleITK.WriteImage(hu, str(tmp_path / "in" / "normal" / "v.nii.gz"))
+    out = tmp_path / "out"
+    assert main(["eda", str(tmp_path / "in"), "--out", str(out), "--no-probes", "--size", "16"]) == 0
+    with (out / "scans.csv").open(newline="") as file:
+        found = [(row["label"], row["format"], row["slices"]) for row in csv.DictReader(file)]
+    assert found == [("covid", "dicom", "12"), ("covid", "dicom", "6"), ("normal", "nifti", "7")]
+
+
+def test_a_window_for_pictures_is_said_to_be_unused(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["eda", str(cohort / "data"), "--out", str(cohort / "out"), "--no-probes", "--size", "16"]
+    assert main([*argv, "--window", "-1000", "400"]) == 0
+    assert "--window is not used" in capsys.readouterr().err
+    assert json.loads((cohort / "out" / "eda.json").read_text())["window"] == [-1000, 400]
 
 
 @pytest.mark.real

@@ -14,7 +14,7 @@ from tests.fakes.contrast_pictures import grey, picture, write
 from tests.report.page import Page
 
 FILES = {"otdd.html", "otdd.json", "otdd.csv", "label_distances.csv", "heat_map_1.png"}
-FAST = ["--resamples", "3", "--size", "8"]
+FAST = ["--resamples", "3", "--size", "8", "--label-from-folder"]
 
 
 def folder(place: Path, *, brightness: float, seed: int, patients: int = 8) -> Path:
@@ -107,7 +107,7 @@ def test_unreadable_entries_are_said_without_their_names(tmp_path: Path, capsys:
 def test_wrong_usage_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = folder(tmp_path / "cohort", brightness=0.5, seed=0, patients=2)
     out = ["--out", str(tmp_path / "out")]
-    both = ["--target", str(source), "--candidates", str(source)]
+    both = ["--target", str(source), "--candidates", str(source), "--label-from-folder"]
     for argv, code in [
         ([*out], 2),
         ([str(source), *out], 2),

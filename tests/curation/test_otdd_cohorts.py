@@ -54,7 +54,7 @@ def test_slices_of_a_volume_are_spread_over_it(tmp_path: Path) -> None:
         folder = tmp_path / "data" / "ill" / scan
         for k in range(10):
             write(folder / f"{k}.png", np.full((32, 32), 20 * k, np.uint8))
-    entries = read_listing(tmp_path / "data", scans=True)
+    entries = read_listing(tmp_path / "data", scans=True, label_from_folder=True)
     found = cohort_set(entries, slices_per_scan=2, features=lambda stack: stack.mean((1, 2))[:, None])
     np.testing.assert_allclose(found.x[:, 0] * 255, [40, 140] * 2, atol=0.5)  # middles of the halves: slices 2 and 7
     assert found.subjects == ["row-00001", "row-00001", "row-00002", "row-00002"]

@@ -13,9 +13,12 @@ import pytest
 from numpy.typing import NDArray
 
 from covidct.curation import Entry, cohort_statistics, read_listing
+from covidct.curation.file_facts import coarse_months
 from covidct.curation.statistics import Counts
 from covidct.errors import InputError, UsageError
 from covidct.functional import contrast_score
+from covidct.io.dicom_files import Item
+from covidct.io.dicom_series import Fault, Series, find_all
 from tests.fakes.dicom import body, edit, write_series
 
 
@@ -64,6 +67,7 @@ def test_images_grey_values_and_contrast_are_numpys(table: Path) -> None:
     np.testing.assert_array_equal(mean, found.images["covid"].mean - found.images["normal"].mean)
     np.testing.assert_array_equal(std, found.images["covid"].std - found.images["normal"].std)
     assert len(found.differences()) == 6
+    assert set(found.differences(["covid", "normal"])) == {("covid", "normal")}
     examples = found.examples()
     assert examples is not None
     ordered = sorted(record.contrast for record in found.records)
@@ -86,7 +90,7 @@ def test_what_cannot_be_read_is_kept_apart(table: Path) -> None:
     found = cohort_statistics(read_listing(table), size=16, probes=False, on_scan=seen.append)
     assert [item.entry.id for item in found.unreadable] == ["row-00025"]
     assert seen == [f"row-{number:05d}" for number in range(1, 25)]
-    with pytest.raises(InputError, match="none can be read"):
+    with pytest.raises(InputError, match=r"none can be read.* The first, row-00001:"):
         cohort_statistics([Entry(1, table.parent / "gone.png")])
 
 
@@ -122,7 +126,8 @@ def test_shortcuts_are_looked_for_in_the_same_pass(tmp_path: Path) -> None:
         label = "ill" if number % 2 else "well"
         (tmp_path / label).mkdir(exist_ok=True)
         cv2.imwrite(str(tmp_path / label / f"{number}.png"), picture(rng, (48, 52) if number % 2 else (48, 48)))
-    probes = {probe.features: probe for probe in cohort_statistics(read_listing(tmp_path), resamples=50).probes}
+    entries = read_listing(tmp_path, label_from_folder=True)
+    probes = {probe.features: probe for probe in cohort_statistics(entries, resamples=50).probes}
     assert probes["image size"].auroc.value == 1.0
     assert probes["image size"].warning
 
@@ -146,7 +151,7 @@ def test_volumes_count_their_slices_and_dates_can_be_left_out(tmp_path: Path) ->
     assert found.counts()[()].slices == 24
     assert [record.facts.kernel for record in found.records] == ["B30f", "B60f"]
     assert found.records[0].spacing == pytest.approx((2.0, 0.75, 0.5))
-    assert found.acquired == {("2020-03", "ill"): 2}
+    assert found.acquired == {("2020", "ill"): 2}  # so few in a month could be told from it
     assert sum(found.months["modified"].values()) == 24
     assert cohort_statistics(entries, size=16, probes=False, dates=False).acquired == {}
 
@@ -157,3 +162,31 @@ def test_wrong_options_are_refused_before_anything_is_read(tmp_path: Path) -> No
         cohort_statistics(gone, size=0)
     with pytest.raises(UsageError, match="'rms' or 'spread'"):
         cohort_statistics(gone, measure="x")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="window"):
+        cohort_statistics(gone, window=(400.0, -1000.0))
+    with pytest.raises(UsageError, match="resamples"):
+        cohort_statistics(gone, resamples=-3)
+
+
+def test_months_of_few_series_are_years() -> None:
+    counts = {("2020-03", "a"): 5, ("2020-04", "a"): 4, ("2020-05", "a"): 1, ("2005-11", "b"): 1}
+    assert coarse_months(counts) == {("2020-03", "a"): 5, ("2020", "a"): 5, ("2005", "b"): 1}
+
+
+def test_headers_of_dicom_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_series(tmp_path / "s", body(), series_uid="1.2.3.1")
+    for path in write_series(
+        tmp_path / "s", body((6, 44, 36)), series_uid="1.2.3.2", names=[f"o{k}.dcm" for k in range(6)]
+    ):
+        edit(path, ConvolutionKernel="B60f")
+    calls: list[object] = []
+
+    def counted(items: list[Item]) -> tuple[list[Series], list[Fault]]:
+        calls.append(items)
+        return find_all(items)
+
+    monkeypatch.setattr("covidct.io.dicom.find_all", counted)
+    found = cohort_statistics([Entry(1, tmp_path / "s", series="1.2.3.2")], size=16, probes=False)
+    assert len(calls) == 1
+    assert found.records[0].facts.kernel == "B60f"  # of the series that was read, not of the largest
+    assert found.records[0].facts.files == 6

@@ -20,7 +20,7 @@ def cleaned(number: int, *removed: int) -> CleanedScan:
     kept = tuple(index for index in range(9) if index not in removed)
     order = SliceOrder(kept, tuple(RemovedSlice(i, 20 + i, 30 + i) for i in removed), (1,) * 8, "ahash", 5)
     planes = [np.full((300, 448), value, np.uint8) for value in (0, 100, 200)]
-    pictures = tuple(Neighbourhood(index, *planes) for index in removed)
+    pictures = tuple(Neighbourhood((index - 1, index, index + 1), *planes) for index in removed)
     return CleanedScan((Entry(number, Path(f"/data/{SECRET}")),), order, pictures)
 
 
