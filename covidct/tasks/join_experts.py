@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ("join_experts",)
 
+_TRAINING_ARGUMENTS = ("folds",)
+_TRAINING_PARTS = ("level1_folds.",)  # of the two-level classifier: several times the weights of what is used
+
 
 def join_experts(
     *,
@@ -67,7 +70,7 @@ def join_experts(
     )
     for side, weights in (("low", low_weights), ("high", high_weights)):
         for expert, task in zip(joined.model.get_submodule(side).children(), tasks[side], strict=True):
-            load_state(expert, task.model.state_dict(), source=type(task).__name__)
+            load_state(expert, _state(task), source=type(task).__name__)
         _set_weights(getattr(joined.model, f"{side}_weights"), weights, side)
     joined.model.threshold.fill_(split.threshold)
     joined.preprocessing = common
@@ -98,11 +101,17 @@ def _describe(task: ClassificationTask) -> dict[str, Any]:
     """A network as the ensemble builds it: its name and plain arguments."""
     network = type(task.model)
     check_expert(network.__name__)
-    known = inspect.signature(network).parameters.keys() - {"weights"}
+    known = inspect.signature(network).parameters.keys() - {"weights", *_TRAINING_ARGUMENTS}
     return {
         "name": network.__name__,
         "arguments": {name: value for name, value in task.hparams.items() if name in known},
     }
+
+
+def _state(task: ClassificationTask) -> dict[str, torch.Tensor]:
+    """The weights of an expert, without what training alone needs."""
+    state = task.model.state_dict()
+    return {name: value for name, value in state.items() if not name.startswith(_TRAINING_PARTS)}
 
 
 def _set_weights(buffer: torch.Tensor, weights: Sequence[float] | None, side: str) -> None:

@@ -9,7 +9,15 @@ import torch
 
 from covidct.errors import CheckpointError, UsageError
 from covidct.functional import ContrastSplit
-from covidct.tasks import GatedEnsembleTask, MaskedGAPResNetTask, UNet3dTask, join_experts, load_task, save_task
+from covidct.tasks import (
+    GatedEnsembleTask,
+    MaskedGAPResNetTask,
+    TwoLevelTask,
+    UNet3dTask,
+    join_experts,
+    load_task,
+    save_task,
+)
 from tests.fakes.two_contrasts import LINE, TinyTwoContrastsDataModule, two_contrasts_batch
 from tests.fakes.volumes import PREPROCESSING, TinyVolumesDataModule
 
@@ -93,6 +101,20 @@ def test_experts_join_to_one_checkpoint(tmp_path: Path) -> None:
     one, two, three = (load_task(path).predict_step(batch, 0)["prob"] for path in (low, *high))
     expected = torch.cat([one[:2], 0.25 * two[2:] + 0.75 * three[2:]])
     torch.testing.assert_close(found["prob"], expected, atol=1e-5, rtol=0)
+
+
+def test_networks_that_training_alone_needs_stay_behind(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    task = TwoLevelTask(num_classes=2, backbone="resnet18", slice_size=32, folds=2)
+    task.preprocessing = PREPROCESSING
+    save_task(task, tmp_path / "two.ckpt")
+    joined = join_experts(low=[tmp_path / "two.ckpt"], high=[tmp_path / "two.ckpt"], split=SPLIT)
+    count = sum(parameter.numel() for parameter in joined.model.low.parameters())
+    level1 = sum(parameter.numel() for parameter in task.model.level1.parameters())
+    assert count == level1 + sum(parameter.numel() for parameter in task.model.level2.parameters())
+    batch = two_contrasts_batch()
+    expected = task.eval().predict_step(batch, 0)["prob"]
+    torch.testing.assert_close(joined.predict_step(batch, 0)["prob"], expected, atol=1e-5, rtol=0)
 
 
 def test_experts_of_other_preprocessing_or_kind_are_refused(tmp_path: Path) -> None:
