@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,7 +18,7 @@ from covidct.volume import LUNG_WINDOW
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from covidct.curation import Entry, SetComparison, Unreadable
+    from covidct.curation import Entry, Unreadable
     from covidct.curation.labelled import Features
     from covidct.report import OtddReport
 
@@ -164,6 +165,7 @@ def _ranking(
 ) -> OtddReport:
     """Candidates by their distance to the target."""
     from covidct.curation import cohort_set, rank_sources
+    from covidct.curation.set_comparison import cautions
     from covidct.report import ComparedSet, OtddReport
 
     first, *names = _names([target, *candidates])
@@ -179,9 +181,10 @@ def _ranking(
         floor=ranking.floor,
         confidence=ranking.confidence,
         resamples=ranking.resamples,
-        notes=_dropped(first, [(source.name, source.comparison) for source in ranking.sources]),
+        notes=cautions(first, [(source.name, source.comparison) for source in ranking.sources]),
         unreadable=cohort.unreadable,
         run=facts,
+        ranked=True,
     )
 
 
@@ -191,6 +194,7 @@ def _experiment(
     """One of the two comparisons of the document."""
     from covidct import functional
     from covidct.curation import compare_sets, contrast_sets, equalised_sets
+    from covidct.curation.set_comparison import cautions
     from covidct.report import ComparedSet, OtddReport
 
     title = _names([source])[0]
@@ -217,7 +221,7 @@ def _experiment(
         (ComparedSet(names[1], compared),),
         confidence=distance["confidence"],
         resamples=distance["resamples"],
-        notes=(*notes, *_dropped(names[0], [(names[1], compared)])),
+        notes=(*notes, *cautions(names[0], [(names[1], compared)])),
         unreadable=cohort.unreadable,
         run=facts,
     )
@@ -232,13 +236,20 @@ def _write(report: OtddReport, out: Path) -> int:
     page, *pictures = write_otdd_page(report, out)
     write_otdd_json(report, data)
     paths = [page, data, *write_otdd_csvs(report, out), *pictures]
-    table = make_table(report.title, "set", "distance", f"{report.confidence:.0%} interval", "same class nearest")
+    columns = ["set", "distance", f"{report.confidence:.0%} interval", "subjects a class", "same class nearest"]
+    table = make_table(report.title, *columns, *(["mean of halves"] if report.ranked else []))
     for one in report.sets:
         found = one.comparison
         met = found.same_class_nearest
         rows = f"{sum(met.values())} of {len(met)} rows" if met else "no common class"
-        table.add_row(one.name, f"{found.result.distance:.4g}", f"{found.low:.4g} to {found.high:.4g}", rows)
+        told = not math.isnan(found.high)
+        cells = [f"{found.result.distance:.4g}", f"{found.low:.4g} to {found.high:.4g}" if told else "unknown"]
+        cells += [f"{found.fewest_subjects} or more", rows]
+        cells += [f"{found.halves_mean:.4g}" if told else "unknown"] if report.ranked else []
+        table.add_row(one.name, *cells)
     results().print(table)
+    if not math.isnan(report.floor):
+        note(f"covidct: Halves of {report.first} are {report.floor:.4g} apart: compare the means of halves with it.")
     for sentence in report.notes:
         note(f"covidct: {sentence}")
     results().print(", ".join(map(str, paths)), markup=False, soft_wrap=True)
@@ -283,13 +294,3 @@ def _names(paths: Sequence[Path]) -> list[str]:
         count = sum(name == stem or name.startswith(f"{stem} (") for name in names)
         names.append(stem if not count else f"{stem} ({count + 1})")
     return names
-
-
-def _dropped(first: str, compared: Sequence[tuple[str, SetComparison]]) -> tuple[str, ...]:
-    """Sentences about classes that were left out."""
-    lost = {first: compared[0][1].result.dropped, **{name: one.result.other_dropped for name, one in compared}}
-    return tuple(
-        f"{name}: left out for too few samples: {', '.join(map(str, labels))}."
-        for name, labels in lost.items()
-        if labels
-    )

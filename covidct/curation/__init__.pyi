@@ -28,6 +28,7 @@ from .otdd import otdd as otdd
 from .otdd_cohorts import cohort_set as cohort_set
 from .otdd_cohorts import contrast_sets as contrast_sets
 from .otdd_cohorts import equalised_sets as equalised_sets
+from .set_comparison import SetComparison as SetComparison
 from .shortcut_features import features_of as features_of
 from .shortcuts import ShortcutProbe as ShortcutProbe
 from .shortcuts import shortcut_probes as shortcut_probes
@@ -35,7 +36,6 @@ from .slice_order import RemovedSlice as RemovedSlice
 from .slice_order import SliceOrder as SliceOrder
 from .slice_order import check_slice_order as check_slice_order
 from .source_ranking import RankedSource as RankedSource
-from .source_ranking import SetComparison as SetComparison
 from .source_ranking import SourceRanking as SourceRanking
 from .source_ranking import compare_sets as compare_sets
 from .source_ranking import rank_sources as rank_sources

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]  # a dependency of scikit-learn
     from torch import Tensor
 
-__all__ = ("ClassGaussian", "LabelDistance", "LabelDistances")
+__all__ = ("ClassGaussian", "LabelDistance", "LabelDistances", "digest_of")
 
 LabelDistance = Literal["gaussian", "exact"]
 
@@ -105,7 +105,7 @@ class LabelDistances:
             (C1, C2) float64, squared distances in squared units of the samples, at least 0; exactly 0 between a class
             and itself.
         """
-        keys, other_keys = [_digest(samples) for samples in first], [_digest(samples) for samples in second]
+        keys, other_keys = [digest_of(samples) for samples in first], [digest_of(samples) for samples in second]
         classes = dict(zip([*keys, *other_keys], [*first, *second], strict=True))
         gaussians: dict[bytes, ClassGaussian] = {}
 
@@ -137,7 +137,7 @@ def _openmp() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def _digest(samples: Tensor) -> bytes:
+def digest_of(samples: Tensor) -> bytes:
     """What tells the content of samples."""
     values = samples.detach().cpu().contiguous()
     digest = hashlib.sha256(f"{values.dtype} {tuple(values.shape)}".encode())

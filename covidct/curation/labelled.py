@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Features = Callable[[Any], Any]
 
-__all__ = ("LabelledPoints", "LabelledSet", "prepare")
+__all__ = ("LabelledPoints", "LabelledSet", "least_of", "prepare", "stratified")
 
 logger = logging.getLogger(__name__)
 
@@ -78,17 +78,30 @@ class LabelledPoints:
             self.dropped,
         )
 
-    def half(self, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Samples of half of the subjects of each class, and the other samples; a class's only subject is in the half.
+    def without(self, lost: NDArray[np.bool_]) -> LabelledPoints:
+        """Without some of the classes, named among those that were left out."""
+        if not lost.any():
+            return self
+        kept = self.take(np.flatnonzero(~lost[self.labels]))
+        return replace(kept, dropped=(*self.dropped, *(self.classes[k] for k in np.flatnonzero(lost))))
 
-        A subject counts for the class of its first sample.
-        """
+    def counts(self) -> NDArray[np.int64]:
+        """Samples of each class."""
+        return np.bincount(self.labels, minlength=len(self.classes)).astype(np.int64)
+
+    def subject_counts(self) -> dict[Any, int]:
+        """Class to the number of subjects that have samples of it."""
+        return {label: len(np.unique(self.subjects[self.labels == k])) for k, label in enumerate(self.classes)}
+
+    def strata(self) -> list[NDArray[np.int64]]:
+        """Subjects by class, each once: that of its first sample."""
         subjects, first = np.unique(self.subjects, return_index=True)
-        chosen = [
-            rng.permutation(group)[: (len(group) + 1) // 2]
-            for k in range(len(self.classes))
-            if len(group := subjects[self.labels[first] == k])
-        ]
+        groups = [subjects[self.labels[first] == k] for k in range(len(self.classes))]
+        return [group for group in groups if len(group)]
+
+    def half(self, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Samples of half of the subjects of each class, the larger half where they are odd, and the other samples."""
+        chosen = [rng.permutation(group)[: (len(group) + 1) // 2] for group in self.strata()]
         inside = np.isin(self.subjects, np.concatenate(chosen))
         return np.flatnonzero(inside), np.flatnonzero(~inside)
 
@@ -102,8 +115,9 @@ def prepare(
         data: the data set.
         name: of it, for messages.
         features: takes images (n, ...) of the data set's kind, gives (n, d); None takes x as it is, images flattened.
-        max_samples: at most as many, each class in proportion; None: all.
-        min_class_size: classes with fewer samples are left out.
+        max_samples: at most as many, each class in proportion, but ``min_class_size`` of each where there is room.
+            None: all.
+        min_class_size: classes with fewer samples are left out, of all and of those that are drawn.
         seed: of the drawing.
 
     Raises:
@@ -126,7 +140,18 @@ def prepare(
         logger.warning("%s: left out for fewer than %d samples: %s.", name, min_class_size, rare)
     rows = np.flatnonzero(large[codes])
     if max_samples is not None and len(rows) > max_samples:
-        rows = rows[stratified(codes[rows], max_samples, np.random.default_rng(seed))]
+        least = least_of(min_class_size)
+        drawn = rows[stratified(codes[rows], max_samples, np.random.default_rng(seed), least=least)]
+        lost = np.bincount(codes[drawn], minlength=len(classes)) < min_class_size
+        if (lost & large).any():
+            rare = ", ".join(map(str, classes[lost & large].tolist()))
+            logger.warning("%s: left out, since of %d samples they have too few: %s.", name, max_samples, rare)
+        large &= ~lost
+        rows = drawn[large[codes[drawn]]]
+        if not len(rows):
+            raise InputError(
+                f"{name}: {max_samples} samples of {len(classes)} classes leave none with {min_class_size}: draw more."
+            )
     kept, codes = np.unique(codes[rows], return_inverse=True)
     return LabelledPoints(
         _points(x, rows, features, name),
@@ -138,16 +163,29 @@ def prepare(
     )
 
 
-def stratified(labels: NDArray[Any], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Draw ``count`` indices without replacement, each class in proportion (largest remainders), sorted."""
+def least_of(min_class_size: int) -> int:
+    """Samples that a class keeps when some are drawn: one alone has no covariance."""
+    return max(min_class_size, 2)
+
+
+def stratified(labels: NDArray[Any], count: int, rng: np.random.Generator, *, least: int = 2) -> NDArray[np.int64]:
+    """Draw ``count`` indices without replacement, each class in proportion (largest remainders), sorted.
+
+    Where there is room for it a class gets ``least`` at least, or all that it has, and the others share the rest. Where
+    there is not, classes below their share may get none.
+    """
     _, codes, sizes = np.unique(labels, return_inverse=True, return_counts=True)
-    shares = sizes * count / len(codes)
-    drawn = np.minimum(np.maximum(np.floor(shares).astype(int), 2), sizes)  # one sample has no covariance
-    for k in np.argsort(np.floor(shares) - shares, kind="stable"):
-        if drawn.sum() < count and drawn[k] < sizes[k]:
-            drawn[k] += 1
-    while drawn.sum() > count:  # what rare classes got beyond their share
-        drawn[drawn.argmax()] -= 1
+    floors = np.minimum(sizes, least) if np.minimum(sizes, least).sum() <= count else np.zeros_like(sizes)
+    fixed = np.zeros(len(sizes), bool)
+    while True:
+        rest = count - floors[fixed].sum()
+        shares = np.where(fixed, floors, sizes * rest / max(sizes[~fixed].sum(), 1))
+        below = ~fixed & (shares < floors)
+        if not below.any():
+            break
+        fixed |= below
+    drawn = np.floor(shares).astype(int)
+    drawn[np.argsort(drawn - shares, kind="stable")[: count - drawn.sum()]] += 1
     chosen = [rng.permutation(np.flatnonzero(codes == k))[:size] for k, size in enumerate(drawn)]
     return np.sort(np.concatenate(chosen))
 

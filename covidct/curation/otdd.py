@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from covidct.curation import transport
-from covidct.curation.label_distance import LabelDistance, LabelDistances
+from covidct.curation.label_distance import LabelDistance, LabelDistances, digest_of
 from covidct.curation.labelled import LabelledSet, prepare
 from covidct.curation.transport import entropic_transport, exact_transport, squared_distances
 from covidct.errors import UsageError
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from covidct.curation.labelled import Features, LabelledPoints
 
-__all__ = ("DatasetDistance", "Outer", "check_options", "measure", "otdd")
+__all__ = ("DatasetDistance", "OwnCosts", "Outer", "check_options", "measure", "otdd")
 
 Outer = Literal["auto", "exact", "entropic"]
 
@@ -103,8 +103,8 @@ def otdd(
             of any unit and length; 0.01 (recommendation). The authors' code has 0.1 in absolute units: next to nothing
             for many pixels, and most of the cost for a few normalised features.
         max_samples: of each set, drawn in proportion to its classes; 10,000 (the authors' code). None: all.
-        min_class_size: classes with fewer samples are left out, with a warning; 2 (the authors' code), as one sample
-            has no covariance. With 1 it counts as 0.
+        min_class_size: classes with fewer samples are left out, with a warning, of all samples and of those that are
+            drawn; 2 (the authors' code), as one sample has no covariance. With 1 it counts as 0.
         seed: of the drawing, the same for both sets.
         cache: label distances that are known already; pass the same object to several calls that share classes. None:
             known within this call only.
@@ -138,8 +138,20 @@ def measure(
     debiased: bool = True,
     outer: Outer = "auto",
     epsilon: float = 0.01,
+    absolute: float | None = None,
+    own: OwnCosts | None = None,
 ) -> DatasetDistance:
     """:func:`otdd` of features; the coupling is a tensor.
+
+    Args:
+        first: a set.
+        second: another.
+        known: label distances.
+        debiased: as there.
+        outer: as there.
+        epsilon: as there.
+        absolute: weight of the entropy in units of the cost, in place of ``epsilon``; None: by that.
+        own: costs of sets onto themselves; None: known within this call only.
 
     Raises:
         UsageError: for features of different lengths.
@@ -155,14 +167,14 @@ def measure(
         )
     cost, labels = _cost(first, second, known)
     exact = outer == "exact" or (outer == "auto" and max(cost.shape) <= transport.EXACT_UP_TO)
-    absolute = 0.0 if exact else epsilon * float(cost.mean())
-    if exact or absolute == 0:  # all samples are one point
+    weight = 0.0 if exact else epsilon * float(cost.mean()) if absolute is None else absolute
+    if exact or weight == 0:  # all samples are one point
         value, plan = exact_transport(cost)
     else:
-        value, plan = entropic_transport(cost, absolute)
+        value, plan = entropic_transport(cost, weight)
         if debiased:
-            own = [entropic_transport(_cost(one, one, known)[0], absolute)[0] for one in (first, second)]
-            value -= sum(own) / 2
+            own = OwnCosts(known) if own is None else own
+            value -= sum(own.entropic(one, weight) for one in (first, second)) / 2
     return DatasetDistance(
         value,
         labels,
@@ -175,8 +187,28 @@ def measure(
         first.dropped,
         second.dropped,
         "exact" if exact else "entropic",
-        absolute,
+        weight,
     )
+
+
+class OwnCosts:
+    """What it costs to move sets onto themselves, each set computed once: known again by its content (SHA-256)."""
+
+    def __init__(self, known: LabelDistances) -> None:
+        """Begin with no set known."""
+        self._labels = known
+        self._known: dict[tuple[bytes, bytes, float], float] = {}
+
+    def entropic(self, points: LabelledPoints, weight: float) -> float:
+        """Value of the entropic problem of a set and itself, the weight in units of the cost."""
+        key = digest_of(points.points), digest_of(torch.from_numpy(points.labels)), weight
+        if key not in self._known:
+            self._known[key] = entropic_transport(_cost(points, points, self._labels)[0], weight)[0]
+        return self._known[key]
+
+    def mean(self, points: LabelledPoints) -> float:
+        """Mean cost of a set and itself."""
+        return float(_cost(points, points, self._labels)[0].mean())
 
 
 def check_options(

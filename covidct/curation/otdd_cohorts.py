@@ -5,6 +5,7 @@ D000, section 3.2.4 and figure 8: original against equalised images, and images 
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     Treatment = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 __all__ = ("cohort_set", "contrast_sets", "equalised_sets")
+
+logger = logging.getLogger(__name__)
 
 _SLICES = 8  # of a volume: neighbours are nearly the same sample
 _WINDOW = (-1250.0, 250.0)  # HU (facts 1.1)
@@ -126,7 +129,8 @@ def contrast_sets(
 ) -> tuple[LabelledSet, LabelledSet, ContrastSplit]:
     """The subjects of low and of high contrast in a cohort: the second comparison of the document.
 
-    The line is Otsu's on the training subjects (split ``train``), or on all of them in a cohort without that split.
+    The line is Otsu's on the training subjects (split ``train``), or on all of them in a cohort without that split. It
+    is part of what is compared: intervals of :func:`covidct.curation.compare_sets` hold it fixed.
 
     Args:
         entries: see :func:`cohort_set`, as the further ones.
@@ -181,7 +185,10 @@ def _passes(
         raise InputError("No entry of the cohort has a label: name the column of the classes.")
     if max_scans is not None and len(labelled) > max_scans:
         labels = np.array([entry.label for entry in labelled])
-        labelled = [labelled[k] for k in stratified(labels, max_scans, np.random.default_rng(seed))]
+        chosen = stratified(labels, max_scans, np.random.default_rng(seed))
+        if lost := sorted(set(labels.tolist()) - set(labels[chosen].tolist())):
+            logger.warning("Of %d scans none is of the rare classes %s.", max_scans, ", ".join(lost))
+        labelled = [labelled[k] for k in chosen]
     for scan in iterate_scans(labelled, window=window, on_fault=on_fault, unreadable=unreadable):
         yield scan
         if on_scan is not None:
@@ -214,7 +221,8 @@ def _collect(
             one = LabelledSet(rows, [scan.entry.label] * count, [_subject(scan.entry)] * count)
             parts[name if key is None else key].append(one)
     if not parts:
-        raise InputError("No entry of the cohort can be read: there is nothing to compare.")
+        first = f" The first: {unreadable[0].public_reason}" if unreadable else ""
+        raise InputError(f"No entry of the cohort can be used: there is nothing to compare.{first}")
     return {name: _joined(sets) for name, sets in parts.items()}
 
 

@@ -37,7 +37,8 @@ class ComparedSet:
     Attributes:
         name: what it is called.
         comparison: of the first set with it.
-        nearest: share of the halves in which it is the nearest of all candidates; NaN where nothing is ranked.
+        nearest: share of the halves in which it is the nearest of all candidates; NaN where nothing is ranked, or a set
+            has no halves.
     """
 
     name: str
@@ -60,6 +61,7 @@ class OtddReport:
         notes: further sentences.
         unreadable: name of a set to its entries that could not be read.
         run: what was run.
+        ranked: whether the sets are candidates, nearest first.
     """
 
     title: str
@@ -72,6 +74,7 @@ class OtddReport:
     notes: tuple[str, ...] = ()
     unreadable: Mapping[str, Sequence[Unreadable]] = field(default_factory=dict)
     run: Mapping[str, Any] = field(default_factory=dict)
+    ranked: bool = False
 
 
 def write_otdd_page(report: OtddReport, folder: str | os.PathLike[str]) -> tuple[Path, ...]:
@@ -93,15 +96,17 @@ def write_otdd_page(report: OtddReport, folder: str | os.PathLike[str]) -> tuple
         width, height = (round(inches * _DPI) for inches in figure.get_size_inches())
         image = f"data:image/png;base64,{base64.b64encode(pictures[-1].read_bytes()).decode()}"
         shown.append({"image": image, "width": width, "height": height, "set": one, "classes": _classes(one)})
-    scale = max(one.comparison.high for one in report.sets) or 1.0
+    ends = [end for one in report.sets for end in _interval(one) if not math.isnan(end)]
+    scale = max(ends) or 1.0
     write_page(
         "otdd.html",
         page,
         title=report.title,
         report=report,
-        ranked=not math.isnan(report.sets[0].nearest),
+        ranked=report.ranked,
         floor=None if math.isnan(report.floor) else report.floor,
         bars=[(one, *(value / scale for value in _interval(one))) for one in report.sets],
+        divided=not any(math.isnan(one.comparison.high) for one in report.sets),
         shown=shown,
         failures=[
             (name, item.entry.id, item.public_reason) for name, each in report.unreadable.items() for item in each
@@ -136,6 +141,8 @@ def write_otdd_json(report: OtddReport, path: str | os.PathLike[str]) -> None:
                 "class_coupling": one.comparison.result.class_coupling,
                 "same_class_nearest": one.comparison.same_class_nearest,
                 "same_class_share": one.comparison.same_class_share,
+                "subjects": one.comparison.subjects,
+                "other_subjects": one.comparison.other_subjects,
                 "dropped": one.comparison.result.dropped,
                 "other_dropped": one.comparison.result.other_dropped,
             }
@@ -155,9 +162,10 @@ def write_otdd_json(report: OtddReport, path: str | os.PathLike[str]) -> None:
 def write_otdd_csvs(report: OtddReport, folder: str | os.PathLike[str]) -> tuple[Path, ...]:
     """Write ``otdd.csv``, a row per set, and ``label_distances.csv``, a row per pair of classes.
 
-    Columns of the first: set, distance, low, high, nearest_share, samples, other_samples, solver, epsilon,
-    research_use. Of the second: set, class, other_class, squared_distance, moved (share of all samples that go from one
-    to the other), nearest_in_row, research_use.
+    Columns of the first: set, distance, low, high, halves_mean, nearest_share, samples, other_samples, fewest_subjects
+    (of a class, in either set: what the interval rests on), solver, epsilon, research_use. Of the second: set, class,
+    other_class, squared_distance, moved (share of all samples that go from one to the other), nearest_in_row,
+    research_use.
 
     Args:
         report: the distances.
@@ -197,9 +205,11 @@ def _row(one: ComparedSet) -> dict[str, Any]:
         "distance": found.result.distance,
         "low": found.low,
         "high": found.high,
+        "halves_mean": found.halves_mean,
         "nearest_share": one.nearest,
         "samples": len(found.result.rows),
         "other_samples": len(found.result.columns),
+        "fewest_subjects": found.fewest_subjects,
         "solver": found.result.solver,
         "epsilon": found.result.epsilon,
     }

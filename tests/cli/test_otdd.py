@@ -45,6 +45,8 @@ def test_ranking_puts_the_nearest_first(tmp_path: Path, capsys: pytest.CaptureFi
     assert record["sets"][0]["same_class_nearest"] == {"ill": True, "well": True}
     assert record["first"] == "target"
     assert record["floor"] > 0
+    assert record["sets"][0]["halves_mean"] < record["sets"][1]["halves_mean"]
+    assert record["sets"][0]["fewest_subjects"] == 4
     with (out / "otdd.csv").open() as file:
         assert [row["set"] for row in csv.DictReader(file)] == ["near", "far"]
     with (out / "label_distances.csv").open() as file:
@@ -55,6 +57,25 @@ def test_ranking_puts_the_nearest_first(tmp_path: Path, capsys: pytest.CaptureFi
     assert "Data sets near target" in page.source
     texts = [captured.out, captured.err, *(path.read_text() for path in out.iterdir() if path.suffix != ".png")]
     assert not any("Meyer" in text for text in texts)
+
+
+def test_sets_that_cannot_be_halved_have_no_interval(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, out = folder(tmp_path / "cohort", brightness=0.5, seed=0, patients=4), tmp_path / "out"
+    options = ["--subject-pattern", r"^Meyer(\d+)", *FAST]
+    assert main(["otdd", str(source), "--experiment", "contrast", "--out", str(out), *options]) == 0
+    captured = capsys.readouterr()
+    assert "one subject only" in " ".join(captured.err.split())
+    (one,) = json.loads((out / "otdd.json").read_text())["sets"]
+    assert (one["low"], one["high"], one["halves_mean"], one["fewest_subjects"]) == (None, None, None, 1)
+    assert one["subjects"] == one["other_subjects"] == {"ill": 1, "well": 1}
+    assert one["same_class_share"] == {"ill": None, "well": None}
+    page = Page(out / "otdd.html")
+    assert "needs two subjects of each class" in " ".join(page.text.split())
+    assert "nan" not in page.text.lower().split()
+    ranked = ["otdd", "--target", str(source), "--candidates", str(source), "--out", str(out), *options]
+    assert main([*ranked[:-1], "--subject-pattern", "(M)", "--label-from-folder"]) == 0
+    assert json.loads((out / "otdd.json").read_text())["floor"] is None
+    assert "unknown" in Page(out / "otdd.html").text
 
 
 @pytest.mark.parametrize("experiment", ["equalised", "contrast"])

@@ -16,6 +16,7 @@ from scipy.special import logsumexp
 
 from covidct.curation import LabelDistances, otdd, pixel_features
 from covidct.curation.label_distance import LabelDistance
+from covidct.curation.labelled import stratified
 from covidct.curation.otdd import Outer
 from covidct.errors import InputError, UsageError
 
@@ -232,6 +233,39 @@ def test_large_sets_are_drawn_by_class_and_seed() -> None:
     assert result.distance == pytest.approx(0, abs=1e-12)
     np.testing.assert_array_equal(otdd(x, y, x, y, max_samples=40).rows, result.rows)
     assert (otdd(x, y, x, y, max_samples=40, seed=1).rows != result.rows).any()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "count", "least", "drawn"),
+    [
+        ([400, 15, 15], 6, 2, [2, 2, 2]),
+        ([400, 15, 15], 10, 2, [6, 2, 2]),  # the rest goes to the class that has the most
+        ([400, 15, 15], 4, 2, [4, 0, 0]),  # no room for two of each: in proportion
+        ([100, 100, 50], 5, 2, [2, 2, 1]),
+        ([300, 90, 3], 40, 2, [29, 9, 2]),  # 38 in the ratio of 300 to 90
+        ([1000, 20], 100, 20, [80, 20]),
+        ([50, 1], 20, 2, [19, 1]),
+        ([7, 7, 7], 10, 2, [4, 3, 3]),
+    ],
+)
+def test_draws_are_in_proportion(sizes: list[int], count: int, least: int, drawn: list[int]) -> None:
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    rows = stratified(labels, count, np.random.default_rng(0), least=least)
+    assert len(set(rows.tolist())) == count
+    np.testing.assert_array_equal(np.bincount(labels[rows], minlength=len(sizes)), drawn)
+
+
+def test_classes_that_a_draw_leaves_too_small_are_left_out_and_named(caplog: pytest.LogCaptureFixture) -> None:
+    y = np.repeat(["a", "b", "c"], [400, 15, 15])
+    x = np.random.default_rng(0).normal(size=(430, 2))
+    result = otdd(x, y, x, y, max_samples=4)
+    assert result.classes == ("a",)
+    assert result.dropped == ("b", "c")
+    assert len(result.rows) == 4
+    assert "of 4 samples they have too few: b, c" in caplog.text
+    even = np.repeat(np.arange(5), 4)
+    with pytest.raises(InputError, match="4 samples of 5 classes leave none with 2"):
+        otdd(x[:20], even, x[:20], even, max_samples=4)
 
 
 def test_label_distances_are_known_to_a_second_call(monkeypatch: pytest.MonkeyPatch) -> None:

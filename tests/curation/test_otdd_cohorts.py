@@ -120,5 +120,19 @@ def test_cohorts_that_cannot_be_compared_are_refused(cohort: Path, tmp_path: Pat
     with pytest.raises(InputError, match="has a label"):
         cohort_set(read_listing(tmp_path / "bare.csv"))
     (tmp_path / "gone.csv").write_text("path,label\nnone.png,ill\n")
-    with pytest.raises(InputError, match="nothing to compare"):
+    with pytest.raises(InputError, match=r"nothing to compare. The first: row-00001: there is no such file"):
         cohort_set(read_listing(tmp_path / "gone.csv"), unreadable=[])
+    for number in (0, 1):  # they can be read, but show no body
+        write(tmp_path / f"Meyer{number}.png", np.zeros((40, 40), np.uint8))
+    (tmp_path / "black.csv").write_text("path,label\nMeyer0.png,ill\nMeyer1.png,well\n")
+    with pytest.raises(InputError, match=r"nothing to compare. The first: .*body") as caught:
+        contrast_sets(read_listing(tmp_path / "black.csv"), unreadable=[])
+    assert "Meyer" not in str(caught.value)
+
+
+def test_classes_that_the_drawn_scans_lack_are_named(cohort: Path, caplog: pytest.LogCaptureFixture) -> None:
+    text = (cohort.parent / "t.csv").read_text()
+    (cohort.parent / "three.csv").write_text(text.replace("00.png,well", "00.png,odd"))
+    found = cohort_set(read_listing(cohort.parent / "three.csv"), max_scans=4)
+    assert sorted(found.y) == ["ill", "ill", "well", "well"]
+    assert "none is of the rare classes odd" in caplog.text

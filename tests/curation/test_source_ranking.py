@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from covidct.curation import LabelledSet, compare_sets, otdd, rank_sources
+from covidct.curation import LabelDistances, LabelledSet, compare_sets, otdd, rank_sources
+from covidct.curation.label_distance import LabelDistance
 from covidct.curation.labelled import prepare
+from covidct.curation.transport import entropic_transport
 from covidct.errors import InputError, UsageError
 
 
@@ -91,6 +94,93 @@ def test_the_interval_is_as_wide_as_the_distance_varies_over_fresh_subjects() ->
         for number in range(8)
     ]
     assert np.mean(without) < 0.85 * np.mean(found)  # samples of a subject are no independent samples
+
+
+def test_one_subject_of_a_class_gives_no_interval() -> None:
+    """Its half would be the whole."""
+    x = np.random.default_rng(0).normal(size=(12, 2))
+    one = LabelledSet(x, [0] * 6 + [1] * 6, [0, 0, 1, 1, 2, 2, 3, 3, 3, 3, 3, 3])
+    compared = compare_sets(one, a_set(12, d=2), resamples=4)
+    assert np.isfinite(compared.result.distance)
+    assert np.isnan([compared.low, compared.high, compared.halves_mean, *compared.halves]).all()
+    assert np.isnan(list(compared.same_class_share.values())).all()
+    assert compared.same_class_nearest.keys() == {0, 1}
+    assert (compared.subjects, compared.other_subjects) == ({0: 3, 1: 1}, {0: 6, 1: 6})
+    assert compared.fewest_subjects == 1
+    ranking = rank_sources(a_set(12, d=2), {"one": one, "other": a_set(12, d=2, seed=1)}, resamples=4)
+    named = {source.name: source for source in ranking.sources}
+    assert np.isnan([named["one"].nearest, named["other"].nearest, named["one"].comparison.low]).all()
+    assert np.isfinite(named["other"].comparison.low)
+
+
+def test_one_sample_of_a_class_in_a_half_gives_no_interval() -> None:
+    x = np.random.default_rng(0).normal(size=(10, 2))
+    few = LabelledSet(x, [0] * 8 + [1] * 2)
+    assert np.isnan(compare_sets(few, a_set(10, d=2), resamples=3).high)
+    assert np.isfinite(compare_sets(few, a_set(10, d=2), resamples=3, min_class_size=1).high)
+
+
+@pytest.mark.parametrize(("subjects", "factor"), [(3, 2.0), (4, 1.0), (5, 1.5), (10, 1.0)])
+def test_odd_numbers_of_subjects_widen_the_interval(subjects: int, factor: float) -> None:
+    """r / d of the delete-d jackknife: what is kept over what is left out, of 3 it is 2 to 1."""
+    one, two = (a_set(2 * 4 * subjects, 2 * k, seed=k, per_subject=4) for k in range(2))
+    compared = compare_sets(one, two, resamples=6, confidence=0.6826894921370859)  # one standard deviation
+    reach = np.sqrt(factor) * compared.halves.std(ddof=1)
+    assert compared.high - compared.result.distance == pytest.approx(reach, rel=1e-6)
+
+
+def test_the_floor_compares_with_halves_not_with_wholes() -> None:
+    """A set that is clearly another one may be nearer at all samples than halves of the target are."""
+    d = 40
+    target = a_set(80, d=d)
+    ranking = rank_sources(target, {"same": a_set(80, seed=1, d=d), "other": a_set(80, 0.5, seed=2, d=d)}, resamples=10)
+    same, other = (source.comparison for source in ranking.sources)
+    assert same.result.distance < 0.9 * ranking.floor
+    assert other.result.distance < 1.1 * ranking.floor
+    assert same.halves_mean == pytest.approx(ranking.floor, rel=0.03)
+    assert other.halves_mean > 1.1 * ranking.floor
+    assert other.halves_mean == other.halves.mean()
+
+
+def test_sets_too_small_for_the_classes_of_another_are_refused() -> None:
+    many = LabelledSet(np.random.default_rng(0).normal(size=(60, 3)), np.repeat(range(6), 10))
+    few = a_set(11)
+    with pytest.raises(InputError, match="few has 11 samples, but the 6 classes of The target need 12, 2 of each"):
+        rank_sources(many, {"few": few}, resamples=2)
+    enough = rank_sources(many, {"few": a_set(12)}, resamples=2)
+    assert enough.samples == 12
+    assert len(enough.sources[0].comparison.result.classes) == 6
+    assert not enough.sources[0].comparison.result.dropped
+
+
+def test_what_is_known_of_the_target_is_not_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    solved: list[int] = []
+    init = LabelDistances.__init__
+
+    def counted(cost: Any, epsilon: float) -> Any:  # noqa: ANN401
+        solved.append(len(cost))
+        return entropic_transport(cost, epsilon)
+
+    monkeypatch.setattr(import_module("covidct.curation.otdd"), "entropic_transport", counted)
+    pairs: list[LabelDistances] = []
+
+    def noted(self: LabelDistances, kind: LabelDistance) -> None:
+        pairs.append(self)
+        init(self, kind)
+
+    monkeypatch.setattr(LabelDistances, "__init__", noted)
+    sets = {name: a_set(40, k, seed=k) for k, name in enumerate("abc", start=1)}
+    options: dict[str, Any] = {"outer": "entropic", "epsilon": 0.1, "resamples": 4}
+    ranking = rank_sources(a_set(40), sets, **options)
+    assert solved.count(40) == 3 + 3 + 1  # with each candidate, their own, the target's
+    # halves: the same, and for the floor with the other half of the target, whose own is new
+    assert solved.count(20) == 4 * (3 + 3 + 1 + 1 + 1)
+    assert len(pairs) == 1  # one cache for all
+    (weight,) = {source.comparison.result.epsilon for source in ranking.sources}
+    assert weight > 0
+    alone = rank_sources(a_set(40), {"b": sets["b"]}, **options)
+    (b,) = (source.comparison for source in ranking.sources if source.name == "b")
+    np.testing.assert_array_equal(alone.sources[0].comparison.halves, b.halves)
 
 
 def test_sets_with_the_same_subjects_are_halved_alike() -> None:
