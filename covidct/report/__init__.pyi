@@ -19,6 +19,7 @@ from .eda import write_eda_csvs as write_eda_csvs
 from .eda import write_eda_json as write_eda_json
 from .eda import write_eda_page as write_eda_page
 from .eda_panels import EdaPanel as EdaPanel
+from .eda_panels import PanelPicture as PanelPicture
 from .eda_panels import example_panels as example_panels
 from .evaluation import write_evaluation_page as write_evaluation_page
 from .heat_map import label_distance_heat_map as label_distance_heat_map
@@ -28,6 +29,13 @@ from .otdd import write_otdd_csvs as write_otdd_csvs
 from .otdd import write_otdd_json as write_otdd_json
 from .otdd import write_otdd_page as write_otdd_page
 from .scan import write_scan_page as write_scan_page
+from .score_board import ScoreBoard as ScoreBoard
+from .score_board import ScoreDifference as ScoreDifference
+from .score_board import ScoreRow as ScoreRow
+from .score_board import ScoreSection as ScoreSection
+from .score_board import write_score_board_csv as write_score_board_csv
+from .score_board import write_score_board_json as write_score_board_json
+from .score_board import write_score_board_page as write_score_board_page
 from .segmentation import write_segmentation_csv as write_segmentation_csv
 from .segmentation import write_segmentation_json as write_segmentation_json
 from .study import Study as Study
@@ -47,6 +55,11 @@ __all__ = (
     "ComparedSet",
     "EdaPanel",
     "OtddReport",
+    "PanelPicture",
+    "ScoreBoard",
+    "ScoreDifference",
+    "ScoreRow",
+    "ScoreSection",
     "Study",
     "StudySection",
     "classification_table",
@@ -78,6 +91,9 @@ __all__ = (
     "write_predictions_csv",
     "write_scan_json",
     "write_scan_page",
+    "write_score_board_csv",
+    "write_score_board_json",
+    "write_score_board_page",
     "write_segmentation_csv",
     "write_segmentation_json",
     "write_slices_csv",

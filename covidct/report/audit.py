@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
-
 from covidct import RESEARCH_USE
 from covidct.curation.fingerprints import TURNS, picture_of
 from covidct.curation.listing import read_stack
 from covidct.errors import CovidctError
 from covidct.report.pages import write_page
-from covidct.report.pictures import data_uri
+from covidct.report.pictures import shrunk
 from covidct.report.tables import write_csv, write_json
 from covidct.report.words import class_title, facts
 from covidct.volume import LUNG_WINDOW
@@ -169,10 +167,7 @@ def entry_image(entry: Entry, window: tuple[float, float]) -> tuple[str, int, in
         picture = picture_of(read_stack(entry, window=window, on_fault="warn"))
     except CovidctError:
         return "", _SIDE, _SIDE
-    scale = min(1.0, _SIDE / max(picture.shape))
-    width, height = (max(1, round(scale * side)) for side in picture.shape[::-1])
-    small: Any = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA) if scale < 1 else picture
-    return data_uri(small, ".jpg"), width, height
+    return shrunk(picture, _SIDE)
 
 
 def _card(pair: DuplicatePair, window: tuple[float, float]) -> _Card:

@@ -6,20 +6,15 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-import cv2
-
 from covidct import RESEARCH_USE
 from covidct.report.pages import write_page
-from covidct.report.pictures import data_uri
+from covidct.report.pictures import shrunk
 from covidct.report.tables import write_csv, write_json
 from covidct.report.words import facts
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
-
-    import numpy as np
-    from numpy.typing import NDArray
 
     from covidct.curation import CleanedScan, Unreadable
     from covidct.curation.cleaning import Neighbourhood
@@ -143,13 +138,5 @@ def _removed(scan: CleanedScan, near: Neighbourhood) -> _Removed:
     one = next(one for one in scan.order.removed if one.index == here)
     titles = (f"slice {before}", f"slice {here}, removed", f"slice {after}")
     planes = (near.before, near.slice, near.after)
-    images = [(title, *_encoded(plane)) for title, plane in zip(titles, planes, strict=True)]
+    images = [(title, *shrunk(plane, _SIDE)) for title, plane in zip(titles, planes, strict=True)]
     return _Removed(scan.id, one.index, one.before, one.after, images)
-
-
-def _encoded(plane: NDArray[np.uint8]) -> tuple[str, int, int]:
-    """Data URI, width and height, at most 224 pixels."""
-    scale = min(1.0, _SIDE / max(plane.shape))
-    width, height = (max(1, round(scale * side)) for side in plane.shape[::-1])
-    small: Any = cv2.resize(plane, (width, height), interpolation=cv2.INTER_AREA) if scale < 1 else plane
-    return data_uri(small, ".jpg"), width, height

@@ -21,7 +21,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-__all__ = ("contrast_pair_panel", "equalisation_panel", "morphology_panel", "write_panel")
+__all__ = (
+    "contrast_pair_panel",
+    "equalisation_panel",
+    "equalisation_pictures",
+    "grey_shares",
+    "morphology_panel",
+    "morphology_pictures",
+    "write_panel",
+)
 
 _WIDTH = 2.6  # inches of a picture
 _BINS = 64
@@ -42,12 +50,7 @@ def morphology_panel(mask: NDArray[Any], *, radius: int = 3) -> Figure:
         InputError: when the mask is no bool or uint8 array.
         UsageError: when it is no single slice, or the radius is below 1.
     """
-    if mask.ndim != 2 or radius < 1:
-        raise UsageError(f"Give one mask (H, W) and a radius of at least 1, not {mask.shape} and {radius}.")
-    y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
-    disc = y**2 + x**2 <= radius**2
-    set_ = mask != 0
-    pictures = {"original": set_, "eroded": erode(set_, disc), "dilated": dilate(set_, disc)}
+    pictures = morphology_pictures(mask, radius=radius)
     figure, axes = _frame(1, 3)
     for axis, (name, picture) in zip(axes[0], pictures.items(), strict=True):
         _show(axis, picture, f"{name}: {np.count_nonzero(picture)} px")
@@ -67,15 +70,7 @@ def equalisation_panel(image: NDArray[Any], *, window: tuple[float, float] | Non
     Raises:
         UsageError: when it is no single slice, or the values are no display values and no window is given.
     """
-    if image.ndim != 2:
-        raise UsageError(f"Give one slice (H, W), not {image.shape}.")
-    plain = _unit(image if window is None else window_hu(image, *window))
-    pictures = {
-        "none": plain,
-        "HE": _unit(equalise_histogram(image, window=window)),
-        "CLAHE": _unit(clahe(image, window=window)),
-        "HE, then CLAHE": _unit(equalise(image, window=window)),
-    }
+    pictures = equalisation_pictures(image, window=window)
     figure, axes = _frame(2, 4)
     for above, below, (name, picture) in zip(axes[0], axes[1], pictures.items(), strict=True):
         _show(above, picture, name)
@@ -110,6 +105,33 @@ def contrast_pair_panel(high: NDArray[Any], low: NDArray[Any], *, scores: tuple[
     return figure
 
 
+def morphology_pictures(mask: NDArray[Any], *, radius: int = 3) -> dict[str, NDArray[np.bool_]]:
+    """The pictures of :func:`morphology_panel` by their names, (H, W) bool."""
+    if mask.ndim != 2 or radius < 1:
+        raise UsageError(f"Give one mask (H, W) and a radius of at least 1, not {mask.shape} and {radius}.")
+    y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
+    disc = y**2 + x**2 <= radius**2
+    set_ = mask != 0
+    return {"original": set_, "eroded": erode(set_, disc), "dilated": dilate(set_, disc)}
+
+
+def equalisation_pictures(image: NDArray[Any], *, window: tuple[float, float] | None = None) -> dict[str, NDArray[Any]]:
+    """The pictures of :func:`equalisation_panel` by their names, (H, W) in [0, 1]."""
+    if image.ndim != 2:
+        raise UsageError(f"Give one slice (H, W), not {image.shape}.")
+    return {
+        "none": _unit(image if window is None else window_hu(image, *window)),
+        "HE": _unit(equalise_histogram(image, window=window)),
+        "CLAHE": _unit(clahe(image, window=window)),
+        "HE, then CLAHE": _unit(equalise(image, window=window)),
+    }
+
+
+def grey_shares(picture: NDArray[Any]) -> NDArray[np.float64]:
+    """Share of the pixels in each of 64 bins of grey values over [0, 1]."""
+    return np.asarray(np.histogram(picture, bins=_BINS, range=(0, 1))[0] / picture.size, np.float64)
+
+
 def write_panel(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 120) -> None:
     """Write a figure as PNG, whole or not at all.
 
@@ -140,8 +162,7 @@ def _show(axis: Any, picture: NDArray[Any], title: str) -> None:  # noqa: ANN401
 
 def _histogram(axis: Any, picture: NDArray[Any]) -> None:  # noqa: ANN401
     """Shares of the grey values, and their sum from black to white."""
-    shares, edges = np.histogram(picture, bins=_BINS, range=(0, 1))
-    shares = shares / picture.size
+    shares, edges = grey_shares(picture), np.linspace(0, 1, _BINS + 1)
     axis.bar(edges[:-1], shares, width=1 / _BINS, align="edge", color=_COLOUR)
     axis.set_xlim(0, 1)
     axis.tick_params(labelsize=7)

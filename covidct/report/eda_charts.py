@@ -34,7 +34,8 @@ def label_colour(label: str, index: int) -> str:
 
 def grey_chart(found: CohortStatistics) -> Chart:
     """Share of the pixels of each grey value, by class, on a logarithmic axis: black and white dwarf all else."""
-    frame = Frame(width=640, height=260, x=(0, 1), y=(math.log10(_FLOOR), 0), margin=(10, 8, 14, 54))
+    left = -0.1  # so that the texts of y stand beside the curves
+    frame = Frame(width=640, height=260, x=(left, 1), y=(math.log10(_FLOOR), 0), margin=(10, 8, 14, 54))
     traces = []
     for index, label in enumerate(found.labels):
         shares = found.images[label].grey.reshape(64, -1).sum(1)

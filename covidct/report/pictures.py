@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from covidct.result import Preview
 
-__all__ = ("Picture", "data_uri", "pictures", "thumbnail")
+__all__ = ("Picture", "data_uri", "pictures", "shrunk", "thumbnail")
 
 _WEIGHT_BGR = (40, 140, 255)  # orange: apart from grey lungs and from the blue outlines for every colour vision
 _MAX_ALPHA = 100  # of 255: the slice stays readable under the heaviest cell
@@ -124,6 +124,14 @@ def _outline(mask: NDArray[np.bool_]) -> str:
         for line in lines
         if len(line) > 2
     )
+
+
+def shrunk(pixels: NDArray[np.uint8], side: int, suffix: str = ".jpg") -> tuple[str, int, int]:
+    """Data URI of a grey picture (H, W) of at most ``side`` pixels a side, with its width and height."""
+    scale = min(1.0, side / max(pixels.shape))
+    width, height = (max(1, round(scale * length)) for length in pixels.shape[::-1])
+    small = np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)) if scale < 1 else pixels
+    return data_uri(small.astype(np.uint8, copy=False), suffix), width, height
 
 
 def data_uri(pixels: NDArray[np.uint8], suffix: str = ".png") -> str:

@@ -55,6 +55,13 @@ def test_nothing_removed_and_much_removed(tmp_path: Path) -> None:
     assert "1 more stand in removed.csv" in page.text
 
 
+def test_nothing_that_could_be_read(tmp_path: Path) -> None:
+    write_curation_page((), tmp_path / "a.html", unreadable=FAILED)
+    page = Page(tmp_path / "a.html")
+    assert "0 scans with 0 slices. 1 could not be read." in " ".join(page.text.split())
+    assert "every slice" not in page.text
+
+
 def test_json_and_csv(tmp_path: Path) -> None:
     write_curation_json(SCANS, tmp_path / "a.json", unreadable=FAILED, run={"threshold": 5})
     record = json.loads((tmp_path / "a.json").read_text())

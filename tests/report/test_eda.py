@@ -241,13 +241,23 @@ def test_panels_show_scans_of_low_middle_and_high_contrast(tmp_path: Path) -> No
     assert [panel.title for panel in panels] == ["High and low contrast", "Equalisation", "Morphology"]
     assert panels[0].text.startswith("row-00003 and row-00001")
     assert panels[1].text.startswith("row-00002 as it is")
-    for panel in panels:
-        png = base64.b64decode(panel.image.removeprefix("data:image/png;base64,"))
-        pixels = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
-        assert pixels is not None
-        assert pixels.shape[:2] == (panel.height, panel.width)
+    assert [len(panel.pictures) for panel in panels] == [2, 4, 3]
+    assert [one.title for one in panels[0].pictures] == ["High contrast, 0.250", "Low contrast, 0.090"]
+    for picture, bright in zip(panels[0].pictures, (250, 90), strict=True):
+        data = base64.b64decode(picture.image.partition(",")[2])
+        pixels = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE))
+        assert pixels.shape == (picture.height, picture.width) == (60, 60)
+        assert abs(int(pixels.max()) - bright) < 25  # JPEG
+        share = np.count_nonzero(disc & (x % 9 > 2)) / 3600
+        assert picture.most == pytest.approx(1 - share)
+        assert picture.bins.startswith("M0 32V32.00H1V32.00H2V0.00H3V32.00H4")  # 10 of 255 is in the third bin
+        assert picture.sums.endswith("L64 0.00")
+    assert not panels[2].pictures[0].bins
     write_eda_page(found, tmp_path / "eda.html", panels=panels)
     page = Page(tmp_path / "eda.html")
-    assert len(page.all("figure", class_="panel")) == 3
+    assert len(page.all("div", class_="panel")) == 3
+    assert len(page.all("path", class_="bins")) == 6
     assert "Miller" not in page.source
     assert example_panels(statistics(records=(record(1, "covid", "s", math.nan),))) == []
+    records[2].entry.path.unlink()
+    assert example_panels(found) == []  # all else of the page is worth writing
