@@ -22,7 +22,7 @@ def expected(prob: np.ndarray[tuple[int, int], np.dtype[np.float32]], positions:
     asked = (np.arange(positions) + 0.5) / positions
     profile = [np.interp(asked, middles, prob[:, one]) for one in range(classes)]
     best = np.sort(prob, axis=0)[::-1][:top]
-    return np.concatenate([*profile, prob.mean(0), prob.max(0), best.mean(0)]).tolist()
+    return [float(value) for value in np.concatenate([*profile, prob.mean(0), prob.max(0), best.mean(0)])]
 
 
 @pytest.mark.parametrize("depth", [1, 2, 4, 5, 9, 64, 150])

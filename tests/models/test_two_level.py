@@ -66,8 +66,9 @@ def test_logits_are_the_levels_one_after_the_other(net: TwoLevelClassifier) -> N
             slices = torch.nn.functional.interpolate(volume.transpose(0, 1), (64, 64), mode="bilinear")
             prob = torch.stack([net.level1(one[None])[0].softmax(0) for one in slices])
             torch.testing.assert_close(found["slice_prob"][number], prob, rtol=0, atol=1e-4)
-            hidden = (net.level2[0].weight @ case_features(prob[None])[0] + net.level2[0].bias).clamp(min=0)
-            logits = net.level2[3].weight @ hidden + net.level2[3].bias
+            first, last = (part for part in net.level2 if isinstance(part, torch.nn.Linear))
+            hidden = (first.weight @ case_features(prob[None])[0] + first.bias).clamp(min=0)
+            logits = last.weight @ hidden + last.bias
             torch.testing.assert_close(found["logits"][number], logits, rtol=0, atol=1e-4)
     assert float(found["slice_prob"].std(1).max()) > 0.1  # the slices are told apart
 
