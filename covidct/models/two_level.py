@@ -11,10 +11,19 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from covidct.errors import BatchError, UsageError
+from covidct.errors import UsageError
 from covidct.functional import case_features
 from covidct.models.slice_classifier import SliceClassifier
-from covidct.models.volume_inputs import check_volumes, resized, slice_pixels
+from covidct.models.volume_inputs import (
+    check_real,
+    check_size,
+    check_volumes,
+    in_chunks,
+    in_volumes,
+    resized,
+    slice_pixels,
+    slices_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,15 +95,10 @@ class TwoLevelClassifier(nn.Module):
     ) -> None:
         """Build both levels."""
         super().__init__()
-        numbers = {
-            "positions": positions,
-            "top_slices": top_slices,
-            "hidden": hidden,
-            "slices_per_chunk": slices_per_chunk,
-        }
-        for name, value in (numbers | ({} if slice_size is None else {"slice_size": slice_size})).items():
-            if type(value) is not int or value < 1:
-                raise UsageError(f"{name}={value!r} is not usable: give a whole number of at least 1.")
+        check_size("slice_size", slice_size)
+        numbers = {"positions": positions, "top_slices": top_slices, "hidden": hidden}
+        for name, value in (numbers | {"slices_per_chunk": slices_per_chunk}).items():
+            check_size(name, value, optional=False)
         if type(folds) is not int or folds < 0 or folds == 1:
             raise UsageError(f"folds={folds!r} is not usable: give 0, or a whole number of at least 2.")
         if not 0 <= dropout < 1:
@@ -171,24 +175,14 @@ class TwoLevelClassifier(nn.Module):
             BatchError: as :meth:`forward`.
         """
         check_volumes(image, None, slice_mask)
-        batch, depth = image.shape[0], image.shape[2]
-        if slice_mask is None and fold is None:
-            prob = self.classify_slices(self.level1, image.transpose(1, 2).flatten(0, 1))
-            return prob.reshape(batch, depth, -1)
-        real = torch.ones(batch, depth, dtype=torch.bool, device=image.device) if slice_mask is None else slice_mask
-        if not bool(real.any(1).all()):
-            raise BatchError("A volume of the batch has no real slice: its slice_mask is False throughout.")
-        volume, place = real.nonzero(as_tuple=True)
-        level1, *others = self.slice_classifiers()
-        chosen = [(level1, torch.ones_like(place, dtype=torch.bool))]
+        if slice_mask is not None:
+            check_real(slice_mask)
         if fold is not None:
-            chosen = [(network, fold[volume] == number) for number, network in enumerate(others)]
-        prob = torch.zeros(batch, depth, self.num_classes, device=image.device)
-        for network, rows in chosen:
-            if bool(rows.any()):
-                part = self.classify_slices(network, image[volume[rows], :, place[rows]])
-                prob = prob.index_put((volume[rows], place[rows]), part)
-        return prob
+            return self._of_folds(image, self.cam_slices(image, slice_mask), fold)
+        prob = self.classify_slices(self.level1, slices_of(image, slice_mask))
+        if slice_mask is None:
+            return prob.reshape(image.shape[0], image.shape[2], -1)
+        return in_volumes(prob, slice_mask)
 
     def case_logits(self, prob: Tensor, slice_mask: Tensor | None = None) -> Tensor:
         """Level 2 alone.
@@ -235,6 +229,33 @@ class TwoLevelClassifier(nn.Module):
         Raises:
             BatchError: as :meth:`slice_logits`.
         """
-        whole = network.training or torch.compiler.is_compiling()
-        parts = [slices] if whole else list(torch.split(slices, self.slices_per_chunk))
-        return torch.cat([self.slice_logits(network, part).float().softmax(1) for part in parts])
+
+        def classify(part: Tensor) -> Tensor:
+            return self.slice_logits(network, part).float().softmax(1)
+
+        if network.training or torch.compiler.is_compiling():
+            return classify(slices)
+        return in_chunks(classify, slices, step=self.slices_per_chunk)
+
+    def cam_slices(self, image: Tensor, slice_mask: Tensor | None = None) -> Tensor:
+        """Which slices pass level 1, for :class:`covidct.explain.GradCAM`.
+
+        Args:
+            image: as in :meth:`forward`.
+            slice_mask: as in :meth:`forward`.
+
+        Returns:
+            (B, D) bool; all of them without ``slice_mask``.
+        """
+        return torch.ones_like(image[:, 0, :, 0, 0], dtype=torch.bool) if slice_mask is None else slice_mask
+
+    def _of_folds(self, image: Tensor, real: Tensor, fold: Tensor) -> Tensor:
+        """(B, D, num_classes) probabilities, each volume's by the network of its fold."""
+        volume = real.nonzero(as_tuple=True)[0]
+        slices = slices_of(image, real)
+        prob = torch.zeros(len(slices), self.num_classes, device=image.device)
+        for number, network in enumerate(self.slice_classifiers()[1:]):
+            (rows,) = (fold[volume] == number).nonzero(as_tuple=True)
+            if len(rows):
+                prob = prob.index_put((rows,), self.classify_slices(network, slices[rows]))
+        return in_volumes(prob, real)
