@@ -94,7 +94,7 @@ def tell_unreadable(unreadable: Sequence[Unreadable], total: int | None, page: s
         page: where all of it stands.
     """
     for item in unreadable[:_TOLD]:
-        note(f"covidct: {item.entry.id}: {item.reason}")
+        note(f"covidct: {item.told}")
     if unreadable:
         of = "" if total is None else f" of {total}"
         error(f"{len(unreadable)}{of} entries could not be read; {page} says why.")

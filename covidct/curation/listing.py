@@ -112,6 +112,11 @@ class Unreadable:
     reason: str
 
     @property
+    def told(self) -> str:
+        """The sentence with the row that it is about."""
+        return self.reason if self.entry.id in self.reason else f"{self.entry.id}: {self.reason}"
+
+    @property
     def public_reason(self) -> str:
         """The sentence for files: names of files may name a patient, and are left out."""
         return anonymous(self.reason, self.entry.path)

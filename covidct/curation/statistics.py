@@ -223,7 +223,7 @@ def cohort_statistics(
         if on_scan is not None:
             on_scan(scan.entry.id)
     if not records:
-        first = f" The first, {unreadable[0].entry.id}: {unreadable[0].reason}" if unreadable else ""
+        first = f" The first: {unreadable[0].told}" if unreadable else ""
         raise InputError(f"Of {len(entries)} entries none can be read: check the paths of the listing.{first}")
     scans = Counter(record.entry.label for record in records)
     images = {

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from covidct import RESEARCH_USE
 from covidct.report.curation_panels import write_panel
-from covidct.report.heat_map import label_distance_heat_map
+from covidct.report.heat_map import heat_cells, heat_gradient, label_distance_heat_map
 from covidct.report.pages import write_page
 from covidct.report.tables import write_csv, write_json
 from covidct.report.words import facts
@@ -78,7 +75,7 @@ class OtddReport:
 
 
 def write_otdd_page(report: OtddReport, folder: str | os.PathLike[str]) -> tuple[Path, ...]:
-    """Write ``otdd.html`` and the heat maps ``heat_map_1.png``, ...; the page holds the pictures, too.
+    """Write ``otdd.html``, with the heat maps as tables, and each of them as a picture, ``heat_map_1.png``, ...
 
     Args:
         report: the distances.
@@ -90,12 +87,15 @@ def write_otdd_page(report: OtddReport, folder: str | os.PathLike[str]) -> tuple
     page = Path(folder) / "otdd.html"
     pictures, shown = [], []
     for number, one in enumerate(report.sets, start=1):
-        figure = _heat_map(report.first, one)
         pictures.append(Path(folder) / f"heat_map_{number}.png")
-        write_panel(figure, pictures[-1], dpi=_DPI)
-        width, height = (round(inches * _DPI) for inches in figure.get_size_inches())
-        image = f"data:image/png;base64,{base64.b64encode(pictures[-1].read_bytes()).decode()}"
-        shown.append({"image": image, "width": width, "height": height, "set": one, "classes": _classes(one)})
+        write_panel(_heat_map(report.first, one), pictures[-1], dpi=_DPI)
+        distances = one.comparison.result.label_distance
+        rows, columns = _named(one)
+        ticks = [
+            f"{value:.4g}" for value in (distances.min(), (distances.min() + distances.max()) / 2, distances.max())
+        ]
+        lines = list(zip(rows, heat_cells(distances), strict=True))
+        shown.append({"set": one, "classes": _classes(one), "columns": columns, "lines": lines, "ticks": ticks})
     ends = [end for one in report.sets for end in _interval(one) if not math.isnan(end)]
     scale = max(ends) or 1.0
     write_page(
@@ -108,6 +108,7 @@ def write_otdd_page(report: OtddReport, folder: str | os.PathLike[str]) -> tuple
         bars=[(one, *(value / scale for value in _interval(one))) for one in report.sets],
         divided=not any(math.isnan(one.comparison.high) for one in report.sets),
         shown=shown,
+        gradient=heat_gradient(),
         failures=[
             (name, item.entry.id, item.public_reason) for name, each in report.unreadable.items() for item in each
         ],
@@ -226,20 +227,21 @@ def _classes(one: ComparedSet) -> list[tuple[str, bool, float]]:
     return [(str(label), met, found.same_class_share[label]) for label, met in found.same_class_nearest.items()]
 
 
-def _heat_map(first: str, one: ComparedSet) -> Figure:
-    """The label distances of one comparison."""
+def _named(one: ComparedSet) -> list[list[tuple[str, int]]]:
+    """Classes of both sets with the number of their samples."""
     result = one.comparison.result
-    counts = [
-        np.rint(result.class_coupling.sum(1) * len(result.rows)).astype(int),
-        np.rint(result.class_coupling.sum(0) * len(result.columns)).astype(int),
-    ]
-    named = [
-        [f"{label}\nn = {count}" for label, count in zip(classes, numbers, strict=True)]
+    counts = (result.class_coupling.sum(1) * len(result.rows), result.class_coupling.sum(0) * len(result.columns))
+    return [
+        [(str(label), round(float(count))) for label, count in zip(classes, numbers, strict=True)]
         for classes, numbers in zip((result.classes, result.other_classes), counts, strict=True)
     ]
+
+
+def _heat_map(first: str, one: ComparedSet) -> Figure:
+    """The label distances of one comparison."""
     return label_distance_heat_map(
-        result.label_distance,
-        *named,
+        one.comparison.result.label_distance,
+        *([f"{label}\nn = {count}" for label, count in names] for names in _named(one)),
         row_title=first,
         column_title=one.name,
         title="Distances between classes",

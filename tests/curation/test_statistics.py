@@ -90,7 +90,7 @@ def test_what_cannot_be_read_is_kept_apart(table: Path) -> None:
     found = cohort_statistics(read_listing(table), size=16, probes=False, on_scan=seen.append)
     assert [item.entry.id for item in found.unreadable] == ["row-00025"]
     assert seen == [f"row-{number:05d}" for number in range(1, 25)]
-    with pytest.raises(InputError, match=r"none can be read.* The first, row-00001:"):
+    with pytest.raises(InputError, match=r"none can be read.* The first: row-00001: there"):
         cohort_statistics([Entry(1, table.parent / "gone.png")])
 
 

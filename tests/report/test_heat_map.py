@@ -8,6 +8,7 @@ from matplotlib.patches import Rectangle
 
 from covidct.errors import UsageError
 from covidct.report import label_distance_heat_map
+from covidct.report.heat_map import heat_cells, heat_gradient
 
 DISTANCES = np.array([[1.25, 7.5, 3.0], [40.0, 2.0, 9.0]])
 
@@ -49,3 +50,17 @@ def test_names_must_fit() -> None:
         label_distance_heat_map(DISTANCES, "abc", "pqr")
     with pytest.raises(UsageError, match="one name per row"):
         label_distance_heat_map(np.ones((0, 0)), "", "")
+
+
+def test_cells_of_a_page_have_the_colours_of_the_picture() -> None:
+    image = label_distance_heat_map(DISTANCES, "ab", "pqr").axes[0].images[0]
+    cells = heat_cells(DISTANCES)
+    assert [[cell.text for cell in row] for row in cells] == [["1.25", "7.5", "3"], ["40", "2", "9"]]
+    assert [[cell.nearest for cell in row] for row in cells] == [[True, False, False], [False, True, False]]
+    for row, values in zip(cells, DISTANCES, strict=True):
+        for cell, value in zip(row, values, strict=True):
+            colour = image.cmap(image.norm(value))[:3]
+            assert cell.ground == "rgb({} {} {})".format(*(round(255 * part) for part in colour))
+            assert abs(np.dot(colour, (0.299, 0.587, 0.114)) - (cell.ink == "#fff")) > 0.45
+    assert heat_gradient().startswith(heat_cells(np.array([[0.0, 1.0]]))[0][0].ground)
+    assert len({cell.ground for cell in heat_cells(np.ones((1, 2)))[0]}) == 1
