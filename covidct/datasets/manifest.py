@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from covidct.datasets.kept_slices import keep_slices
 from covidct.datasets.table import Row, read_slice_labels, read_table
 from covidct.errors import InputError, ManifestError
 from covidct.io import cache_key, read_image, read_mask, read_scan
+from covidct.io.faults import OnFault
 from covidct.labels import class_map
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from covidct.volume import Intensity, Volume
 
 __all__ = ("ManifestCXR", "ManifestSlices", "ManifestVolumes")
-
-OnFault = Literal["error", "repair", "warn"]
 
 
 class _Manifest(BaseDataset):
@@ -54,6 +53,11 @@ class _Manifest(BaseDataset):
         """The checked rows of the table, in its order."""
         return read_table(self.manifest, classes=self.classes, allow_subject_overlap=self.allow_subject_overlap)
 
+    @cached_property
+    def _labels_slices(self) -> bool:
+        """Whether any volume has slice labels: all samples of a data set have the same keys."""
+        return self.kind == "ct_volume" and any(row.slice_labels is not None for row in self.rows)
+
     def make_records(self) -> tuple[Record, ...]:
         """One record per row."""
         return tuple(self._record(source, row) for source, row in enumerate(self.rows))
@@ -73,6 +77,8 @@ class _Manifest(BaseDataset):
             config["slices"] = list(row.slices)
         if row.series_uid:
             config["series_uid"] = row.series_uid
+        if row.slice_labels is None and self._labels_slices:
+            config["slice_labels"] = "unknown"
         return cache_key(*("" if file is None else digest(file) for file in files), config=config, version=1)
 
     def _record(self, source: int, row: Row) -> Record:
@@ -101,9 +107,9 @@ class _Manifest(BaseDataset):
         )
 
     def _slice_label(self, row: Row, volume: Volume) -> NDArray[np.int64] | None:
-        """The row's slice labels, one per slice of the volume."""
+        """The row's slice labels, one per slice of the volume; all unknown where other rows alone have some."""
         if row.slice_labels is None:
-            return None
+            return np.full(volume.shape[0], -1, dtype=np.int64) if self._labels_slices else None
         labels = read_slice_labels(row, classes=self.classes)
         if len(labels) != volume.shape[0]:
             raise ManifestError(
@@ -134,7 +140,7 @@ class ManifestVolumes(_Manifest):
     ``slice_labels``, ``site``, ``slices`` (those that are used, from 0 at the feet, such as ``0-10 12-63``, as
     ``covidct curate`` writes them) and ``series_uid`` (the SeriesInstanceUID, where a path holds several series).
     Paths are relative to the table's folder. The identity of patients stays in the table: records are called after row
-    numbers, subjects become hashes.
+    numbers, subjects become hashes. Where some rows have ``slice_labels``, the slices of the others are unknown (-1).
     """
 
     kind = "ct_volume"

@@ -26,12 +26,16 @@ class Brighten:
         return sample
 
 
-def samples(folder: Path, *, depths: tuple[int, ...] = (4, 4, 4), augment: object = None) -> PreparedSamples:
+def samples(
+    folder: Path, *, depths: tuple[int, ...] = (4, 4, 4), augment: object = None, labelled: bool = False
+) -> PreparedSamples:
     cache = ArrayCache(folder)
-    keys = [cache_key(str(number), config={"depths": depths}, version=1) for number in range(len(depths))]
+    config = {"depths": depths, "labelled": labelled}
+    keys = [cache_key(str(number), config=config, version=1) for number in range(len(depths))]
     for number, (key, depth) in enumerate(zip(keys, depths, strict=True)):
         image = np.full((1, 1, depth, 2, 2), 20000 * number, dtype=np.uint16)
         arrays = {"image": image, "slice_mask": np.ones((1, depth), dtype=np.bool_)}
+        arrays |= {"slice_label": np.arange(depth)[None]} if labelled else {}
         cache.get_or_build(key, lambda arrays=arrays: (arrays, {"good": [0]}))  # type: ignore[misc]
     dataset = FakeVolumes(len(depths))
     return PreparedSamples(
@@ -51,6 +55,15 @@ def test_batch_is_the_fixed_point_as_float(tmp_path: Path) -> None:
     torch.testing.assert_close(batch["image"][:, 0, 0, 0, 0], torch.tensor([40000 / 65535, 0.0]))
     assert batch["id"] == ["scan-2", "scan-0"]
     assert batch["label"].tolist() == [2, 0]
+
+
+def test_slice_labels_come_without_pixels(tmp_path: Path) -> None:
+    assert samples(tmp_path).slice_labels() is None
+    found = samples(tmp_path, depths=(3, 5), labelled=True).slice_labels()
+    assert found is not None
+    assert [one.tolist() for one in found] == [[0, 1, 2], [0, 1, 2, 3, 4]]
+    found[0][:] = 7  # a copy: what is prepared stays as it is
+    assert samples(tmp_path, depths=(3, 5), labelled=True)[0]["slice_label"].tolist() == [0, 1, 2]
 
 
 def test_unlike_depths_are_padded(tmp_path: Path) -> None:

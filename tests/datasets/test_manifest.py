@@ -10,7 +10,7 @@ import torch
 from covidct.datasets import ManifestCXR, ManifestSlices, ManifestVolumes
 from covidct.errors import InputError, ManifestError, UsageError
 from covidct.io import content_digest
-from covidct.sample import check_sample
+from covidct.sample import check_sample, collate
 from covidct.volume import Image, Volume
 from tests.fakes.cohort import chest_of, write_images, write_table, write_volumes
 
@@ -117,6 +117,21 @@ def test_declared_intensity_must_be_true(volumes: Path, images: Path) -> None:
         ManifestVolumes(volumes, intensity="unit").load(0)
     with pytest.raises(ManifestError, match="Row 1 has no slice_labels"):
         len(ManifestSlices(images, intensity="hu"))
+
+
+def test_slices_of_rows_without_labels_are_unknown_where_other_rows_have_some(volumes: Path, tmp_path: Path) -> None:
+    rows = [
+        {"path": volumes.parent / f"{number}.nii.gz", "label": "covid", "subject": f"p{number}", "slice_labels": file}
+        for number, file in enumerate((volumes.parent / "0.txt", ""))
+    ]
+    mixed = ManifestVolumes(write_table(tmp_path / "mixed.csv", rows))
+    batch = collate([mixed[0], mixed[1]])
+    assert (batch["slice_label"][0] >= 0).all()
+    assert (batch["slice_label"][1] == -1).all()
+    alone = ManifestVolumes(write_table(tmp_path / "alone.csv", rows[1:]))
+    assert "slice_label" not in alone[0]
+    keys = [one.content_key(source, digest=content_digest) for one, source in ((mixed, 1), (alone, 0))]
+    assert keys[0] != keys[1]  # what is prepared of one has a key more than of the other
 
 
 def test_wrong_number_of_slice_labels_is_refused(volumes: Path, tmp_path: Path) -> None:
