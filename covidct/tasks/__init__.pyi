@@ -2,6 +2,7 @@ from .base import BaseTask as BaseTask
 from .classification import ClassificationTask as ClassificationTask
 from .contrastive import ContrastiveTask as ContrastiveTask
 from .convert import convert_reference as convert_reference
+from .covnet import COVNetTask as COVNetTask
 from .detection import DetectionTask as DetectionTask
 from .gated_ensemble import GatedEnsembleTask as GatedEnsembleTask
 from .join_experts import join_experts as join_experts
@@ -21,6 +22,7 @@ from .unet3d import UNet3dTask as UNet3dTask
 
 __all__ = (
     "BaseTask",
+    "COVNetTask",
     "ClassificationTask",
     "ContrastiveTask",
     "CovidCTMaskNetTask",

@@ -10,6 +10,7 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from covidct.errors import UsageError
 from covidct.models import MaskedGAPResNet
 from covidct.tasks.classification import ClassificationTask
+from covidct.tasks.slice_scores import logits_and_slice_scores
 
 if TYPE_CHECKING:
     from covidct.sample import Batch, Kind
@@ -122,7 +123,5 @@ class MaskedGAPResNetTask(ClassificationTask):
             slice alone, after softmax; NaN where a slice was not used (padding, no lung).
         """
         self.check_batch(batch, label=False)
-        features, used = self.model.slice_features(*self.network_inputs(batch))
-        logits = self.model.head(self.model.fuse(features, used))
-        scores = self.model.head(features).float().softmax(-1).masked_fill(~used[..., None], torch.nan)
+        logits, scores = logits_and_slice_scores(self.model, self.network_inputs(batch))
         return {**self._prediction(batch, logits), "slice_scores": scores}

@@ -61,6 +61,7 @@ _SMALL_EXPERT: dict[str, Any] = {
 }
 
 CASES: dict[str, Case] = {
+    "COVNetTask": Case("covnet", {"backbone": "resnet18", "slice_size": 48, "num_classes": 2}),
     "CovidCTMaskNetTask": Case(
         "mask_net", {**_LIGHT, "num_regions": 16, "features": 8}, lesions_batch, TinyLesionsDataModule
     ),
