@@ -79,7 +79,8 @@ def _make_parser(function: Callable[..., int], *, verb: str, variadic: Mapping[s
         """Shows options as they are written."""
 
         def format_help(self, *args: Any, **kwargs: Any) -> str:  # noqa: ANN401
-            return _hyphenated(super().format_help(*args, **kwargs))
+            text = super().format_help(*args, **kwargs)
+            return _hyphenated(text.replace("[ITEM,...]", "LOW HIGH"))  # pairs are the only lists of options
 
     doc = parse(inspect.getdoc(function) or "")
     help_of = {parameter.arg_name: parameter.description for parameter in doc.params}

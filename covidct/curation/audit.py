@@ -15,8 +15,9 @@ from covidct.volume import LUNG_WINDOW
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from covidct.curation.listing import Entry, OnFault, Scan, Unreadable
+    from covidct.curation.listing import Entry, Scan, Unreadable
     from covidct.curation.shortcuts import ShortcutProbe
+    from covidct.io.faults import OnFault
 
 __all__ = ("LeakageAudit", "SubjectFault", "audit_listing")
 

@@ -13,7 +13,7 @@ from covidct.functional import lesion_table, window_hu
 from covidct.inference.attention import shown_slices
 from covidct.inference.segment import lungs_if_any
 from covidct.result import LesionBox, LesionPreview
-from covidct.volume import Image
+from covidct.volume import LUNG_WINDOW, Image
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,6 @@ __all__ = ("LesionSegmentation", "display_slices", "lesion_boxes", "lesion_previ
 _ROWS = {"both": None, "ggo": ("ground_glass_opacity",), "merge": ("all",)}  # rows of the table that mean something
 _SHOWN = 6  # slices of a scan in its report: a row that is read at a glance
 _WIDEST = 384  # pixels of the longer side: a finer slice makes the page larger, not easier to read
-_WINDOW = (-1250.0, 250.0)  # HU: the library's window, where the network has none
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +160,7 @@ def display_slices(
     else:
         planes = scan.array[list(indices)]
         if scan.intensity == "hu":
-            planes = window_hu(planes, *(window or _WINDOW))
+            planes = window_hu(planes, *(window or LUNG_WINDOW))
     return np.rint(np.clip(planes, 0, 1) * 255).astype(np.uint8)
 
 

@@ -43,7 +43,7 @@ def discover(paths: Iterable[Path], *, single_pictures: bool = False) -> tuple[S
 
     Args:
         paths: files and folders.
-        single_pictures: take each picture of a folder, and each DICOM series of one slice, as a file of its own.
+        single_pictures: take each picture of a folder, and each file of a DICOM series of one slice, by itself.
 
     Returns:
         The scans in natural order, each once.
@@ -94,13 +94,12 @@ def _parts(path: Path, *, single_pictures: bool = False) -> Iterator[ScanInput]:
         series = [info for info in find_series(path) if info.uid]
     except CovidctError:
         series = []
-    single = [info.files[0] for info in series if single_pictures and path.is_dir() and info.shape[0] == 1]
-    several = [info.uid for info in series if info.files[:1] == () or info.files[0] not in single]
-    yield from (ScanInput(file) for file in sorted(single, key=_by_name))
-    if len(series) < 2 and not single:
+    flat = [info for info in series if info.shape[0] == 1] if single_pictures and path.is_dir() else []
+    yield from (ScanInput(file) for file in sorted((file for info in flat for file in info.files), key=_by_name))
+    if len(series) < 2 and not flat:
         yield ScanInput(path)
     else:
-        yield from (ScanInput(path, uid) for uid in several)
+        yield from (ScanInput(path, info.uid) for info in series if info not in flat)
 
 
 def _is_volume(file: Path) -> bool:

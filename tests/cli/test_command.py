@@ -100,6 +100,7 @@ def test_help_tells_the_arguments(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--no-show-all" in text
     assert "--again_now" not in text
     assert "--again-now" in text
+    assert "--grey-range LOW HIGH" in text
 
 
 @pytest.mark.parametrize(

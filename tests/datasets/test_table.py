@@ -44,6 +44,13 @@ def test_reads_every_column(tmp_path: Path) -> None:
     )
 
 
+def test_series_of_one_folder_are_rows_of_their_own(tmp_path: Path) -> None:
+    text = "path,label,subject,series_uid\n0.nii,covid,p,1.2.3\n0.nii,covid,p,1.2.4\n"
+    rows = read_table(write(tmp_path, text), classes=THREE)
+    assert [row.series_uid for row in rows] == ["1.2.3", "1.2.4"]
+    assert "rows 1 and 2 name the same file" in message(tmp_path, text.replace("1.2.4", "1.2.3"))
+
+
 def test_parquet_and_csv_give_the_same(tmp_path: Path) -> None:
     csv = write(tmp_path, "path,label,subject\n0.nii,covid,1\n1.nii,,2\n")
     frame = pd.DataFrame({"path": ["0.nii", "1.nii"], "label": ["covid", None], "subject": [1, 2]})

@@ -134,8 +134,10 @@ def test_pictures_one_by_one(tmp_path: Path, series: dict[str, list[str]]) -> No
 def test_dicom_of_one_slice_is_a_picture_where_those_are_asked_for(tmp_path: Path) -> None:
     for number in (10, 9):
         write_series(tmp_path, body()[:1], names=[f"x{number}.dcm"], series_uid=f"1.2.3.{number}")
+    (tmp_path / "copy.dcm").write_bytes((tmp_path / "x9.dcm").read_bytes())
     write_series(tmp_path, body(), series_uid="1.2.3.1")
     assert discover([tmp_path], single_pictures=True) == (
+        ScanInput(tmp_path / "copy.dcm"),
         ScanInput(tmp_path / "x9.dcm"),
         ScanInput(tmp_path / "x10.dcm"),
         ScanInput(tmp_path, "1.2.3.1"),
