@@ -307,6 +307,7 @@ class BaseDataModule(pl.LightningDataModule):
             places=self._entries.places(records),
             contrasts=contrasts,
             augment=augment,
+            masking=self.preprocessing.masking,
             max_slices=max_slices,
             seed=self._seed,
         )

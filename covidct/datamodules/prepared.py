@@ -14,6 +14,7 @@ from covidct.errors import CovidctError, InputError
 from covidct.functional import lesion_instances
 from covidct.sample import Sample, collate
 from covidct.transforms.draw import draw_slices
+from covidct.transforms.masked import mask_again
 from covidct.transforms.prepare import to_sample, to_unit
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from covidct.datasets import BaseDataset, Record
     from covidct.io import ArrayCache
+    from covidct.preprocessing import Masking
     from covidct.sample import Batch
     from covidct.transforms import Augment
 
@@ -42,6 +44,7 @@ class PreparedSamples(Dataset[Any]):
         records: the samples.
         places: (entry, row) of each sample.
         augment: applied to every sample; None: the samples as they are.
+        masking: of the prepared samples, kept up by :func:`covidct.transforms.mask_again` when they are augmented.
         max_slices: of volumes, draw this many slices of each sample (:func:`covidct.transforms.draw_slices`); None:
             all of them.
         contrasts: of the subject of each sample; they stand in for the samples' own, so that all scans of a subject go
@@ -57,6 +60,7 @@ class PreparedSamples(Dataset[Any]):
         records: Sequence[Record],
         places: Sequence[tuple[str, int]],
         augment: Augment | None = None,
+        masking: Masking = "original",
         max_slices: int | None = None,
         contrasts: Sequence[float] | None = None,
         seed: int = 0,
@@ -74,6 +78,7 @@ class PreparedSamples(Dataset[Any]):
             self.identities["contrast"] = np.array(contrasts, dtype=np.float32)
         self.mask_type = dataset.mask_type
         self.augment = augment
+        self.masking = masking
         self.max_slices = max_slices
         self.seed = seed
         self._open: OrderedDict[str, Mapping[str, NDArray[Any]]] = OrderedDict()
@@ -110,7 +115,7 @@ class PreparedSamples(Dataset[Any]):
             **{key: torch.tensor(values[index]) for key, values in self.identities.items()},
         )
         if self.augment is not None:
-            sample = self.augment(sample, seed=seed)
+            sample = mask_again(self.augment(sample, seed=seed), self.masking)
         if self.mask_type is not None:
             sample["instances"] = self._objects(sample.get("lesion_mask"), index)
         return sample

@@ -9,6 +9,7 @@ from .enhance import StochasticEnhanced as StochasticEnhanced
 from .enhance import ToneMapd as ToneMapd
 from .field_of_view import RandFieldOfViewd as RandFieldOfViewd
 from .in_plane import InPlaned as InPlaned
+from .masked import mask_again as mask_again
 from .prepare import prepare_image as prepare_image
 from .prepare import prepare_slices as prepare_slices
 from .prepare import prepare_volume as prepare_volume
@@ -36,6 +37,7 @@ __all__ = (
     "WindowHUd",
     "default_augment",
     "draw_slices",
+    "mask_again",
     "moco_views",
     "prepare_image",
     "prepare_slices",

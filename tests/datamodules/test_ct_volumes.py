@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from monai.transforms import RandAffined, RandFlipd
+from monai.transforms import RandAffined, RandFlipd, RandGaussianNoised
 
 from covidct.datamodules import CTVolumeDataModule
 from covidct.datasets import PhantomCTVolumes
@@ -51,6 +51,26 @@ def test_masks_move_with_the_image(tmp_path: Path, move: str) -> None:
         before = plain["image"][plain["id"].index(batch["id"][0])]
         assert not np.array_equal(batch["image"][0], before)
         assert_moved_together(batch["image"].numpy(), batch["lung_mask"].numpy(), mirrored=move == "flip")
+
+
+@pytest.mark.parametrize("masking", ["original", "lungs", "no_lungs"])
+def test_noise_of_the_augmentation_stays_out_of_what_is_masked(tmp_path: Path, masking: Any) -> None:  # noqa: ANN401
+    noise = RandGaussianNoised("image", prob=1.0, mean=0.5, std=0.1)
+    module = CTVolumeDataModule(
+        PhantomCTVolumes(6, shape=(12, 32, 32)),
+        size=16,
+        mask_source="file",
+        masking=masking,
+        train_transform=Augment(noise),
+        cache_dir=str(tmp_path),
+    )
+    module.prepare_data()
+    module.setup("fit")
+    for batch in module.train_dataloader():
+        outside, image = batch["lung_mask"] == 0, batch["image"]
+        assert (image[outside] == 0).all() == (masking == "lungs")
+        assert (image[~outside] == 0).all() == (masking == "no_lungs")
+        assert image.max() > 0.5
 
 
 def drawing_module(folder: Path, *, augment: bool = False) -> CTVolumeDataModule:

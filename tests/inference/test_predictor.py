@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,8 +18,9 @@ from covidct.inference.preview import finer_preview, make_preview
 from covidct.labels import CLASSES
 from covidct.models import LungSegmenter
 from covidct.phantom import PhantomCT
+from covidct.preprocessing import Preprocessing
 from covidct.sample import Batch, collate
-from covidct.tasks import BaseTask, ClassificationTask
+from covidct.tasks import BaseTask, ClassificationTask, COVNetTask
 from covidct.transforms import prepare_volume, to_sample
 from covidct.weights import load_checkpoint, sha256_file
 from tests.fakes.checkpoint import SIZE, phantom, tiny_data
@@ -202,6 +204,35 @@ def test_pictures_have_grad_cam_in_the_scale_of_the_checkpoint(checkpoint: Path)
     np.testing.assert_allclose(preview.cam, expected[list(preview.indices)].numpy() / 4, atol=1e-6)
     np.testing.assert_allclose(list(result.probabilities.values()), list(wanted.probabilities.values()), atol=1e-6)
     np.testing.assert_allclose(result.slice_scores, wanted.slice_scores, atol=1e-6)
+
+
+def test_a_network_that_fuses_slices_says_what_it_thinks_of_each(tmp_path: Path) -> None:
+    """COVNet on the lungs alone: scores of all slices, and Grad-CAM of those shown."""
+    record = Preprocessing(kind="ct_volume", classes=CLASSES, size=32, grid="slices", masking="lungs")
+    parameters: dict[str, Any] = {"backbone": "resnet18", "slice_size": 40}
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        task = COVNetTask(**parameters)
+    task.preprocessing = record
+    task.cam_scale.fill_(0.5)
+    saved: dict[str, Any] = {"state_dict": task.state_dict(), "hyper_parameters": parameters}
+    task.on_save_checkpoint(saved)
+    torch.save({"pytorch-lightning_version": "2.6.6", **saved}, tmp_path / "covnet.ckpt")
+    scan = phantom()
+    result = Predictor(tmp_path / "covnet.ckpt", device="cpu").apply(scan.volume, id="x")
+    nobody = torch.tensor(0)
+    batch = collate([to_sample(prepare_volume(scan.volume, record), id="x", subject=nobody, scan=nobody)])
+    with torch.no_grad():
+        wanted = task.eval().predict_step(batch, 0)
+    label = CLASSES.index(result.predicted)
+    np.testing.assert_allclose(list(result.probabilities.values()), wanted["prob"][0].numpy(), atol=1e-5)
+    np.testing.assert_allclose(result.slice_scores, wanted["slice_scores"][0, :, label].numpy(), atol=1e-5)
+    assert len(result.slice_scores) == scan.volume.shape[0]
+    assert result.preview is not None
+    assert result.preview.cam is not None
+    expected = GradCAM(task)(batch, CLASSES.index(result.preview.cam_class)).maps[0] / 0.5
+    np.testing.assert_allclose(result.preview.cam, expected[list(result.preview.indices)].numpy(), atol=1e-5)
+    assert result.mask_source == "threshold"
 
 
 def test_a_checkpoint_without_a_scale_gets_no_colours(checkpoint: Path) -> None:
