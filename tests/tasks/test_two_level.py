@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from covidct.errors import BatchError, UsageError
+from covidct.inference.batch_results import results_of_batch
 from covidct.sample import Batch, collate
 from covidct.tasks import TwoLevelTask
 from tests.fakes.labelled_volumes import TinyLabelledVolumes, TinyLabelledVolumesDataModule, labelled_batch
@@ -219,6 +220,19 @@ def test_validation_and_prediction_are_level_1_itself(trainer: MakeTrainer) -> N
         prob = task.model(every["image"], every["slice_mask"])["slice_prob"]
     right = (prob.argmax(2) == every["slice_label"])[every["slice_mask"]].float().mean()
     assert logged["val_slice_accuracy"] == pytest.approx(float(right))
+
+
+def test_results_have_a_score_of_each_real_slice_and_its_heat() -> None:
+    task, batch = make().eval(), labelled_batch()
+    task.cam_scale.fill_(1.0)
+    found = task.predict_step(batch, 0)
+    for number, result in enumerate(results_of_batch(task, batch)):
+        scores = torch.tensor(result.slice_scores)
+        assert scores.isnan().equal(~batch["slice_mask"][number])
+        best = int(found["pred"][number])
+        torch.testing.assert_close(scores, found["slice_scores"][number, :, best], equal_nan=True)
+        assert result.preview is not None
+        assert result.preview.cam is not None
 
 
 def test_no_scores_of_slices_without_labels(trainer: MakeTrainer) -> None:
