@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from covidct.errors import UsageError
+from covidct.errors import BatchError, UsageError
 from covidct.functional import pseudo_labels_above
 from covidct.layers import evaluation
 from covidct.tasks.pseudo_labelling import allowed_classes
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = (
     "balanced_weights",
     "check_settings",
+    "check_slice_labels",
     "count_labels",
     "evenly_drawn",
     "real_slices",
@@ -166,7 +167,7 @@ def require_labels(counts: Tensor) -> None:
     if not whole:
         raise UsageError(
             "No training scan has a slice label, but level 1 learns from slices: give a data set with slice labels, or "
-            "a network that needs none, such as MaskedGAPResNet."
+            "a network that needs none, such as COVNet."
         )
     if 0 in folds:
         raise UsageError(
@@ -200,6 +201,29 @@ def check_settings(
         )
     if not 0 < threshold <= 1:
         raise UsageError(f"pseudo_threshold={threshold} is not usable: give a probability above 0 and at most 1.")
+
+
+def check_slice_labels(batch: Batch, classes: int) -> None:
+    """Refuse a training batch whose slices have no labels, or such of no class.
+
+    Args:
+        batch: of scans.
+        classes: C.
+
+    Raises:
+        BatchError: says which.
+    """
+    if "slice_label" not in batch:
+        raise BatchError(
+            "The batch has no 'slice_label', which level 1 learns from: give a data set with slice labels, or a "
+            "network that needs none, such as COVNet."
+        )
+    last = int(batch["slice_label"].max())
+    if last >= classes:
+        raise BatchError(
+            f"'slice_label' goes up to {last}, the network has the outputs 0 to {classes - 1}: set num_classes or "
+            "merge the classes of slices as those of scans."
+        )
 
 
 def _with_pseudo_labels(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 
-from covidct.errors import BatchError, UsageError
+from covidct.errors import UsageError
 from covidct.layers import Attention, evaluation
 from covidct.losses import FocalLoss
 from covidct.models import TwoLevelClassifier
@@ -17,6 +17,7 @@ from covidct.tasks.pseudo_labelling import pseudo_label_round, round_epochs
 from covidct.tasks.slice_level import (
     balanced_weights,
     check_settings,
+    check_slice_labels,
     count_labels,
     real_slices,
     require_labels,
@@ -332,11 +333,7 @@ class TwoLevelTask(ClassificationTask):
         if stage != "train":
             return super()._step(batch, stage)
         self.check_batch(batch)
-        if "slice_label" not in batch:
-            raise BatchError(
-                "The batch has no 'slice_label', which level 1 learns from: give a data set with slice labels, or a "
-                "network that needs none, such as MaskedGAPResNet."
-            )
+        check_slice_labels(batch, self.hparams["num_classes"])
         fold, real = self.fold_of(batch["subject"]), batch.get("slice_mask")
         with torch.no_grad(), evaluation(self.model.level1_folds):
             prob = self.model.slice_probabilities(batch["image"], real, fold=fold)

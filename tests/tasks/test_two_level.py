@@ -250,6 +250,9 @@ def test_batches_without_slice_labels_are_refused() -> None:
     with pytest.raises(BatchError, match="'slice_label'"):
         task.training_step(batch, 0)
     task.eval().validation_step(batch, 0)  # they can be classified
+    batch["slice_label"] = torch.full((3, 5), 3)
+    with pytest.raises(BatchError, match="goes up to 3"):
+        task.training_step(batch, 0)
 
 
 @pytest.mark.parametrize(("unlabelled", "words"), [(range(6), "No training scan"), ((0, 2, 4), "fold 1 of 2")])
