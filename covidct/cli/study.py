@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from covidct.cli.command import run_function
 from covidct.cli.console import error, make_table, progress, research_use, results
 from covidct.cli.out_folder import check_out_folder
+from covidct.cli.study_gated_ensemble import gated_ensemble
 from covidct.cli.study_resnext_plus import resnext_plus
+from covidct.cli.study_slice_classifiers import slice_classifiers
 from covidct.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,13 +22,17 @@ if TYPE_CHECKING:
 
 __all__ = ("STUDIES", "masked_gap", "run")
 
+_VARIADIC: Mapping[str, type] = {
+    "seeds": int,
+    **dict.fromkeys(("rows", "regions", "looks", "backbones", "attentions", "losses", "optimizers"), str),
+}
 _SHOWN = (("accuracy", "overall"), ("sensitivity", ""), ("specificity", ""), ("auroc", ""))
 
 
 def run(verb: str, argv: Sequence[str]) -> int:
     """Entry of the command: find the study and hand over."""
     if not argv or argv[0] in ("--help", "-h"):
-        lines = [f"  {name:<14}{text}" for name, (_, text) in STUDIES.items()]
+        lines = [f"  {name:<20}{text}" for name, (_, text) in STUDIES.items()]
         print("\n".join([f"usage: covidct {verb} STUDY ...", "", "studies:", *lines, ""]))
         print(f"'covidct {verb} STUDY --help' lists the options of a study.")
         return 0 if argv else 2
@@ -34,9 +40,7 @@ def run(verb: str, argv: Sequence[str]) -> int:
     if name not in STUDIES:
         error(f"there is no study {name!r}; the studies are {', '.join(STUDIES)}.")
         return 2
-    return run_function(
-        STUDIES[name][0], rest, verb=f"{verb} {name}", variadic={"seeds": int, "rows": str, "regions": str}
-    )
+    return run_function(STUDIES[name][0], rest, verb=f"{verb} {name}", variadic=_VARIADIC)
 
 
 def masked_gap(
@@ -132,6 +136,8 @@ def masked_gap(
 STUDIES: Mapping[str, tuple[Callable[..., int], str]] = {
     "masked-gap": (masked_gap, "plain against mask-weighted global average pooling, with McNemar's exact test"),
     "resnext-plus": (resnext_plus, "ablations and enhancements of slice attention, at volume and slice level"),
+    "slice-classifiers": (slice_classifiers, "backbone, attention, loss, optimiser on the same folds; the best fused"),
+    "gated-ensemble": (gated_ensemble, "experts on either side of the contrast gate against one model for both"),
 }
 """Name of a study to its command and what it does."""
 

@@ -22,6 +22,7 @@ from .probes import knn_probabilities as knn_probabilities
 from .probes import probe_probabilities as probe_probabilities
 from .rates import RATES as RATES
 from .rates import rates_table as rates_table
+from .score_difference import score_difference as score_difference
 from .segmentation import SEGMENTATION_SCORES as SEGMENTATION_SCORES
 from .segmentation import SegmentationMetrics as SegmentationMetrics
 from .segmentation import segmentation_scores as segmentation_scores
@@ -68,6 +69,7 @@ __all__ = (
     "rates_table",
     "reference_mask_ap",
     "report_from_confusion",
+    "score_difference",
     "segmentation_scores",
     "slice_decisions",
     "slice_report",

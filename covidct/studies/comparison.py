@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pytorch_lightning as pl
-import torch
-from pytorch_lightning.utilities.seed import isolate_rng
 
 from covidct.datamodules import BaseDataModule, CTVolumeDataModule
 from covidct.errors import ManifestError, UsageError
 from covidct.metrics import PairedComparison, compare_predictions
 from covidct.studies.runs import RunStore, TestPredictions, describe_cohort, describe_options
+from covidct.studies.training import TRAINER, own_random_state, predict_cases, train_task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from covidct.datasets import BaseDataset
     from covidct.tasks.classification import ClassificationTask
@@ -148,7 +145,7 @@ def run_variants(
         ManifestError: when a subject of a test is trained on.
     """
     _check(variants, seeds, epochs)
-    options = {**_TRAINER, "max_epochs": epochs, **(trainer_options or {})}
+    options = {**TRAINER, "max_epochs": epochs, **(trainer_options or {})}
     store = RunStore(out / "runs")
     found: dict[str, dict[str, dict[int, TestPredictions]]] = {}
     for variant in variants:
@@ -170,10 +167,13 @@ def run_variants(
             predictions = store.take(run, {**configuration, "seed": seed})
             if predictions is None:
                 start = time.perf_counter()
-                with _own_random_state():
+                with own_random_state():
                     _prepare(data, test_data)  # its loader draws a seed too
-                    trainer, task = _train(variant, data, seed, options)
-                    predictions = {name: _test(task, module, options) for name, module in test_data.items()}
+                    trainer, task = train_task(variant.task, variant.options, data, seed=seed, trainer_options=options)
+                    predictions = {
+                        name: predict_cases(task, module.test_dataloader(), module.class_names, options)
+                        for name, module in test_data.items()
+                    }
                 if keep_checkpoints:
                     store.keep_checkpoint(run, trainer)
                 store.keep(run, predictions, seconds=time.perf_counter() - start)
@@ -183,40 +183,6 @@ def run_variants(
             if on_run is not None:
                 on_run(run)
     return found
-
-
-_TRAINER: Mapping[str, Any] = {
-    "devices": 1,
-    "logger": False,
-    "enable_checkpointing": False,
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-    "num_sanity_val_steps": 0,
-    "deterministic": "warn",
-}
-
-
-def _train(
-    variant: Variant, data: BaseDataModule, seed: int, options: Mapping[str, Any]
-) -> tuple[pl.Trainer, ClassificationTask]:
-    """One training from scratch."""
-    pl.seed_everything(seed, workers=True, verbose=False)
-    task = variant.task(**variant.options)
-    trainer = pl.Trainer(**options)
-    trainer.fit(task, datamodule=data)
-    return trainer, task
-
-
-@contextmanager
-def _own_random_state() -> Iterator[None]:
-    """Leave the process's random numbers, and whether its algorithms are deterministic, as they were."""
-    enabled = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    with isolate_rng():
-        try:
-            yield
-        finally:
-            torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
 
 
 def _prepare(data: BaseDataModule, tests: Mapping[str, BaseDataModule]) -> None:
@@ -237,13 +203,6 @@ def _prepare(data: BaseDataModule, tests: Mapping[str, BaseDataModule]) -> None:
                 f"The test {name!r} has the classes {', '.join(module.class_names)}, the training "
                 f"{', '.join(data.class_names)}: they must be the same."
             )
-
-
-def _test(task: ClassificationTask, module: BaseDataModule, options: Mapping[str, Any]) -> TestPredictions:
-    """Predictions of a test part."""
-    # loaders alone, since a data module prepared otherwise, as some studies want it, would be refused
-    batches = pl.Trainer(**options).predict(task, dataloaders=module.test_dataloader()) or []
-    return TestPredictions.join(batches, module.class_names)
 
 
 def compare_runs(

@@ -119,7 +119,7 @@ def test_a_second_start_computes_only_what_is_new(
         raise AssertionError(message)
 
     with monkeypatch.context() as patch:
-        patch.setattr("covidct.studies.comparison._train", refuse)
+        patch.setattr("covidct.studies.comparison.train_task", refuse)
         again = run_comparison(
             variants("mean", "mask"),
             train=cohort,
