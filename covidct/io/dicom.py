@@ -62,6 +62,7 @@ def dicom_info(path: str | os.PathLike[str]) -> list[SeriesInfo]:
             findings = tuple(fault.finding("error") for fault in loose)
             infos.append(SeriesInfo("", "dicom", "", (0, 0, 0), (nan, nan, nan), (), findings))
         for index, series in enumerate(found):
+            info = _stored(series)
             _check_modality(series)
             if series.has_pixels:
                 examine(series, _same_pixels)
@@ -69,17 +70,33 @@ def dicom_info(path: str | os.PathLike[str]) -> list[SeriesInfo]:
             findings = tuple(fault.finding("error") for fault in faults)
             if series.slices and series.has_pixels and (missing := missing_codec(series.slices[0])):
                 findings += (Finding("missing_codec", f"The pixels are {missing}.", "refused"),)
-            infos.append(_info(series, findings))
+            infos.append(_examined(info, series, findings))
     return infos
 
 
-def _info(series: Series, findings: tuple[Finding, ...]) -> SeriesInfo:
-    """What the headers of a series say."""
+def _stored(series: Series) -> SeriesInfo:
+    """What a series is before it is examined, which leaves slices out."""
     shape = (len(series.slices), *series.slices[0].shape)
-    files = tuple(item.path for item in series.items)
+    nan = float("nan")
+    return SeriesInfo(series.uid, "dicom", series.modality, shape, (nan, nan, nan), tuple(i.path for i in series.items))
+
+
+def _examined(info: SeriesInfo, series: Series, findings: tuple[Finding, ...]) -> SeriesInfo:
+    """The same with what the headers of the other slices say."""
     headers = [s.values for s in series.slices]
-    known = (_thickness(series), *contrast_of(headers), *acquisition_of(headers))
-    return SeriesInfo(series.uid, "dicom", series.modality, shape, _spacing(series), files, findings, *known)
+    contrast, basis = contrast_of(headers)
+    kernel, scanner, acquired = acquisition_of(headers)
+    return replace(
+        info,
+        spacing=_spacing(series),
+        findings=findings,
+        thickness=_thickness(series),
+        contrast=contrast,
+        contrast_basis=basis,
+        kernel=kernel,
+        scanner=scanner,
+        acquired=acquired,
+    )
 
 
 def read_dicom(path: str | os.PathLike[str], *, series: str | None = None, on_fault: OnFault = "error") -> Volume:
@@ -122,6 +139,7 @@ def read_dicom_with_info(
                 "slices as pictures."
             )
         chosen, extra = _choose(found, series)
+        info = _stored(chosen)
         _check_modality(chosen)
         examine(chosen, _same_pixels)
         if series is None:
@@ -132,7 +150,7 @@ def read_dicom_with_info(
                 raise ModalityError(f"{fault.message} (not_ct): give a CT series.")
         findings = settle_faults(chosen.faults, on_fault)
         require_codec(chosen.slices[0])
-        info = _info(chosen, findings)
+        info = _examined(info, chosen, findings)
         return _volume(chosen, findings, on_fault), info
 
 

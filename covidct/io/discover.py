@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ("ScanInput", "discover", "is_dicom")
 
 _DICOM = (".dcm", ".dicom", ".dc3", ".ima")
+_LEAST = 3  # slices of a volume
 _MAGIC_AT, _MAGIC = 128, b"DICM"  # PS3.10 section 7.1: 128 bytes of preamble, then the prefix
 
 
@@ -43,7 +44,8 @@ def discover(paths: Iterable[Path], *, single_pictures: bool = False) -> tuple[S
 
     Args:
         paths: files and folders.
-        single_pictures: take each picture of a folder, and each file of a DICOM series of one slice, by itself.
+        single_pictures: take each picture of a folder, and each file of a DICOM series of fewer than three
+            slices, by itself.
 
     Returns:
         The scans in natural order, each once.
@@ -94,7 +96,7 @@ def _parts(path: Path, *, single_pictures: bool = False) -> Iterator[ScanInput]:
         series = [info for info in find_series(path) if info.uid]
     except CovidctError:
         series = []
-    flat = [info for info in series if info.shape[0] == 1] if single_pictures and path.is_dir() else []
+    flat = [info for info in series if info.shape[0] < _LEAST] if single_pictures and path.is_dir() else []
     yield from (ScanInput(file) for file in sorted((file for info in flat for file in info.files), key=_by_name))
     if len(series) < 2 and not flat:
         yield ScanInput(path)
