@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from covidct.metrics import knn_probabilities, probe_probabilities
 from covidct.sample import Sample, collate
 from covidct.tasks import SelfTransTask
 from covidct.transforms import moco_views
+from tests.fakes.chequers import ChequersDataModule
 from tests.fakes.chests import chest
 from tests.fakes.metaimage import save_mhd
 from tests.fakes.two_views import TinyViews, TinyViewsDataModule, views_batch
@@ -200,3 +202,35 @@ def test_data_module_gives_views_in_training_alone(tmp_path: Path) -> None:
     assert batch["views"].equal(again["views"])  # by seed, epoch and sample
     assert all("views" not in batch for batch in data.val_dataloader())
     assert "views" not in data.samples("train")[0]
+
+
+class Losses(pl.Callback):
+    """The loss of every step."""
+
+    def __init__(self) -> None:
+        self.found: list[float] = []
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: object) -> None:  # noqa: ANN401
+        self.found.append(float(outputs["loss"]))
+
+
+@pytest.mark.slow
+def test_learns_what_the_views_share(trainer: MakeTrainer) -> None:
+    made = task(
+        dim=32,
+        queue_size=32,
+        momentum=0.9,
+        temperature=0.1,
+        neighbours=5,
+        optimizer=partial(torch.optim.Adam, lr=1e-3),
+        lr_scheduler=partial(torch.optim.lr_scheduler.ConstantLR, factor=1.0),
+    )
+    data, losses = ChequersDataModule(batch_size=32), Losses()
+    run = trainer(max_epochs=14, callbacks=[losses], check_val_every_n_epoch=14)
+    run.fit(made, datamodule=data)
+    early, late = np.mean(losses.found[6:18]), np.mean(losses.found[-12:])  # the queue is full after the first step
+    assert late < early - 0.2
+    assert late < np.log(33)  # of one of 33 by chance
+    assert run.callback_metrics["val_knn_accuracy"] > 0.7
+    assert run.callback_metrics["val_probe_auroc"] > 0.8
+    assert run.callback_metrics["train_feature_std"] > 0.3
