@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import cv2
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     Grey = NDArray[np.float32]
 
-__all__ = ("COMMON_SIZE", "Alignment", "align", "common_size")
+__all__ = ("COMMON_SIZE", "Alignment", "align", "common_size", "resemblance")
 
 COMMON_SIZE = 128
 """Pixels per side at which pictures are compared."""
@@ -35,6 +36,9 @@ _SCALE, _SHEAR, _SHIFT = 0.15, 0.04, 0.12  # a copy is scaled and moved by no mo
 _OVERLAP = 0.5  # of the pixels must be common
 _CROP = 0.05  # of the starts of the search
 _SURE = 0.975  # ECC's coefficient at which no other start is tried
+_ROUGH_SIDE, _ROUGH_SHIFT = 64, 6.0  # pixels of a rough comparison, and how far it moves
+_ROUGH_WIDE = 4.0  # standard deviation of the coarse Gaussian of what is moved: shapes, not details, tell the shift
+_ROUGH_SURE = 0.8  # resemblance at which no other scale is tried
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +79,46 @@ def align(first: NDArray[Any], second: NDArray[Any]) -> Alignment | None:
     warp = _find_warp(one, other)
     if warp is None or not _plausible(warp, side):
         return None
-    moved = cv2.warpAffine(
-        other, warp, (side, side), flags=_INVERSE | cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
+    moved = _moved(other, warp)
     inside = np.zeros((side, side), np.float32)
     inside[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN] = 1
     where = np.asarray(inside * cv2.warpAffine(inside, warp, (side, side), flags=_INVERSE | cv2.INTER_NEAREST)) > 0
     if where.mean() < _OVERLAP:
         return None
-    details = _correlation(_details(one)[where], _details(np.asarray(moved, np.float32))[where])
-    overall = _correlation(one[where], np.asarray(moved, np.float32)[where])
+    details = _correlation(_details(one)[where], _details(moved)[where])
+    overall = _correlation(one[where], moved[where])
     (across, _, right), (_, downwards, down) = warp.tolist()
     return Alignment(details, overall, (downwards, across), (down / side, right / side))
+
+
+def resemblance(first: NDArray[Any], second: NDArray[Any]) -> float:
+    """A rough :func:`align` in a tenth of its time: correlation of details at 64 pixels a side, -1 to 1.
+
+    The shift is that of phase correlation, the scale one of three: as they are, or either cropped by 5 %.
+
+    Args:
+        first: grey (H, W), any size and range.
+        second: likewise.
+
+    Returns:
+        The largest correlation, or the first that is large.
+    """
+    one, other = common_size(first, _ROUGH_SIDE), common_size(second, _ROUGH_SIDE)
+    details, shapes = _details(one), _details(one, _ROUGH_WIDE)
+    inside = slice(_MARGIN, -_MARGIN)
+    window = _hanning()
+    best = -1.0
+    for scale in (1.0, 1 - _CROP, 1 / (1 - _CROP)):
+        spare = (1 - scale) * (_ROUGH_SIDE - 1) / 2
+        warp = np.array([[scale, 0, spare], [0, scale, spare]], np.float32)
+        (right, down), _ = cv2.phaseCorrelate(shapes, _details(_moved(other, warp), _ROUGH_WIDE), window)
+        if max(abs(right), abs(down)) <= _ROUGH_SHIFT:
+            warp[:, 2] += scale * np.array([right, down], np.float32)
+        moved = _details(_moved(other, warp))
+        best = max(best, _correlation(details[inside, inside].ravel(), moved[inside, inside].ravel()))
+        if best >= _ROUGH_SURE:
+            break
+    return best
 
 
 def common_size(picture: NDArray[Any], side: int = COMMON_SIZE) -> Grey:
@@ -148,9 +180,22 @@ def _plausible(warp: Grey, side: int) -> bool:
     return shear <= _SHEAR and scale <= _SCALE and float(np.abs(warp[:, 2]).max()) <= _SHIFT * side
 
 
-def _details(picture: Grey) -> Grey:
+@cache
+def _hanning() -> Grey:
+    """Takes the border off before phase correlation."""
+    return np.asarray(cv2.createHanningWindow((_ROUGH_SIDE, _ROUGH_SIDE), cv2.CV_32F), np.float32)
+
+
+def _moved(picture: Grey, warp: Grey) -> Grey:
+    """The picture seen through an affine map."""
+    flags = _INVERSE | cv2.INTER_LINEAR
+    out = cv2.warpAffine(picture, warp, picture.shape[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(out, np.float32)
+
+
+def _details(picture: Grey, coarse_sigma: float = _COARSE) -> Grey:
     """Difference of Gaussians."""
-    fine, coarse = (cv2.GaussianBlur(picture, (0, 0), sigma) for sigma in (_FINE, _COARSE))
+    fine, coarse = (cv2.GaussianBlur(picture, (0, 0), sigma) for sigma in (_FINE, coarse_sigma))
     return np.asarray(fine - coarse, np.float32)
 
 

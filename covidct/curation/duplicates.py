@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from covidct.curation.confirm import COMMON_SIZE, Alignment, align, common_size
+from covidct.curation.confirm import COMMON_SIZE, Alignment, align, common_size, resemblance
 from covidct.curation.duplicate_groups import Tie, hidden_ties, identical_pairs
-from covidct.curation.fingerprints import TURNS, fingerprint, outlines, picture_of, propose_pairs, resemble, turned
+from covidct.curation.fingerprints import TURNS, fingerprint, picture_of, propose_pairs, turned
 from covidct.curation.listing import iterate_scans, read_stack
 from covidct.errors import CovidctError, UsageError
 
@@ -29,8 +29,11 @@ __all__ = ("DuplicatePair", "DuplicateSearch", "find_duplicates")
 
 # The thumbnails of 64 pixels decide what is not worth reading again: copies lie above 0.77 and 0.96 there.
 _THUMB_DETAILS, _THUMB_OVERALL = 0.6, 0.85
+# What does not resemble the other is not even aligned: copies reach 0.8, nine of ten other candidates among
+# radiographs stay below 0.7. Ours, measured on 543 CT slices and 787 radiographs, and 1,600 copies of them.
+_LEAST_RESEMBLANCE = 0.7
 _LEAST_OVERALL = 0.9
-_KEPT, _KEPT_OUTLINES = 256, 1024  # pictures of 64 kilobytes, outlines of 24, kept for further comparisons
+_KEPT = 256  # pictures of 64 kilobytes that are kept for further comparisons
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,15 +204,8 @@ def _confirmed(
     ways: Sequence[int],
 ) -> Iterator[tuple[int, int, Alignment, int]]:
     """Candidates that can be aligned: both places in ``singles``, how well, and the way in which the second lies."""
-
-    @lru_cache(_KEPT_OUTLINES)
-    def outline(index: int, way: int) -> NDArray[np.float32]:
-        return outlines(turned(prints[index].thumb, way))
-
     for i, j in candidates.tolist():
-        one, other = singles[i], singles[j]
-        likely = [way for way in ways if resemble(outline(one, 0), outline(other, way))]
-        fit = _confirm(one, other, prints, picture, likely)
+        fit = _confirm(singles[i], singles[j], prints, picture, ways)
         if fit is not None:
             yield i, j, *fit
 
@@ -222,7 +218,9 @@ def _confirm(
     ways: Sequence[int],
 ) -> tuple[Alignment, int] | None:
     """The alignment of a candidate and the way in which the second lies; None where they do not fit."""
-    fits = [(align(prints[one].thumb, turned(prints[other].thumb, way)), way) for way in ways]
+    first, lying = prints[one].thumb, {way: turned(prints[other].thumb, way) for way in ways}
+    likely = [way for way, second in lying.items() if resemblance(first, second) >= _LEAST_RESEMBLANCE]
+    fits = [(align(first, lying[way]), way) for way in likely]
     worth = [(fit.details, way) for fit, way in fits if fit is not None and _worth_reading(fit)]
     if not worth:
         return None

@@ -31,10 +31,8 @@ __all__ = (
     "TURNS",
     "Fingerprint",
     "fingerprint",
-    "outlines",
     "picture_of",
     "propose_pairs",
-    "resemble",
     "turned",
 )
 
@@ -45,10 +43,6 @@ _PLACES = ((0.5, 0.5), (0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0))
 # Ours, measured on 543 CT slices and 787 radiographs: copies, cropped and compressed too, lie above 0.945, and an image
 # has one candidate on average.
 _LEAST_SIMILARITY = 0.93
-# Ours, likewise: at 32 pixels copies lie above 0.86, and nine of ten other candidates among radiographs below 0.82.
-_OUTLINE, _OUTLINE_FINE, _OUTLINE_COARSE = 32, 1.0, 2.0
-_LEAST_RESEMBLANCE = 0.82
-
 _MOST = 20_000_000  # candidates of a way
 _NO_HASHES = (
     f"More than {_MOST:,} pairs of hashes differ in at most {{}} bits: near duplicates were not looked for by their "
@@ -161,17 +155,6 @@ def propose_pairs(
     return found, tuple(notes)
 
 
-def outlines(thumb: Grey8) -> NDArray[np.float32]:
-    """Outlines of a thumbnail at 32 x 32 pixels, whole and cropped by 5 % to each place: (6, 1024) float32, norm 1."""
-    lying = [thumb, *(_cropped(thumb, place) for place in _PLACES)]
-    return _descriptors(lying, _OUTLINE, _OUTLINE_FINE, _OUTLINE_COARSE)
-
-
-def resemble(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
-    """Whether two thumbnails are alike enough to be aligned, by their :func:`outlines`; a hundredth of the time."""
-    return bool(max((one @ other[0]).max(), (other @ one[0]).max()) >= _LEAST_RESEMBLANCE)
-
-
 def _digest(scan: Scan) -> bytes:
     """A scan in its own values; display values in 16 bits, so that the depth of the file does not matter."""
     values: NDArray[Any] = np.rint(65535 * scan.stack).astype("<u2")
@@ -180,15 +163,13 @@ def _digest(scan: Scan) -> bytes:
     return hashlib.sha256(f"{values.dtype}{values.shape}".encode() + np.ascontiguousarray(values).tobytes()).digest()
 
 
-def _descriptors(
-    thumbs: Sequence[Grey8], side: int = _DESCRIPTOR, fine: float = _FINE, coarse: float = _COARSE
-) -> NDArray[np.float32]:
-    """(N, side^2) float32 of norm 1: outlines; 0 for flat pictures."""
-    rows = np.empty((len(thumbs), side**2), np.float32)
+def _descriptors(thumbs: Sequence[Grey8]) -> NDArray[np.float32]:
+    """(N, 256) float32 of norm 1: outlines of 16 x 16 pixels; 0 for flat pictures."""
+    rows = np.empty((len(thumbs), _DESCRIPTOR**2), np.float32)
     for row, thumb in zip(rows, thumbs, strict=True):
-        small = common_size(thumb, side)
-        sharp, blurred = (cv2.GaussianBlur(small, (0, 0), sigma) for sigma in (fine, coarse))
-        row[:] = (sharp - blurred).ravel()
+        small = common_size(thumb, _DESCRIPTOR)
+        fine, coarse = (cv2.GaussianBlur(small, (0, 0), sigma) for sigma in (_FINE, _COARSE))
+        row[:] = (fine - coarse).ravel()
     rows -= rows.mean(axis=1, keepdims=True)
     size = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.asarray(np.where(size > 1e-3, rows / np.maximum(size, 1e-3), 0), np.float32)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from covidct.curation.confirm import align, common_size
+from covidct.curation.confirm import align, common_size, resemblance
 from covidct.functional import window_hu
 from covidct.phantom import simulate_ct
 
@@ -53,6 +53,20 @@ def test_rescaled_compressed_and_brighter_copies(patients: list[np.ndarray], fac
         found = align(picture, np.asarray(again))
         assert found is not None
         assert min(found.details, found.overall) > 0.9
+
+
+@pytest.mark.parametrize("crop", [(8, 0, 0, 8), (0, 8, 8, 0), (4, 4, 4, 4), (8, 0, 4, 4), (0, 8, 0, 8)])
+def test_crops_resemble_their_picture_before_anything_is_aligned(
+    patients: list[np.ndarray], crop: tuple[int, ...]
+) -> None:
+    """8 of 160 rows and columns are off, above and below, left and right."""
+    top, bottom, left, right = crop
+    for picture in patients:
+        copy = picture[top : 160 - bottom, left : 160 - right]
+        assert min(resemblance(picture, copy), resemblance(copy, picture)) > 0.78
+        assert resemblance(copy, np.rot90(picture)) < 0.4
+    assert resemblance(patients[0], patients[0]) == pytest.approx(1)
+    assert resemblance(patients[0], np.full((64, 64), 7, np.uint8)) == 0
 
 
 def test_other_patients_do_not_fit(patients: list[np.ndarray]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from covidct.curation.fingerprints import TURNS, fingerprint, turned
 from covidct.errors import InputError, UsageError
 from covidct.functional import window_hu
 from covidct.phantom import simulate_ct
+from tests.benchmarks.bench_planted_copies import COHORTS, article
 from tests.curation.planted import KINDS, found_rates, plant, rescaled
 
 PHANTOMS = 0.97  # correlation of copies: phantoms have fewer details than patients, so others are more alike
@@ -50,15 +50,9 @@ def test_planted_copies_of_phantoms(tmp_path: Path) -> None:
 @pytest.mark.real
 @pytest.mark.parametrize("cohort", ["covid_ct", "cxr_darkcovid"])
 def test_planted_copies_of_real_images(real_data: Path, tmp_path: Path, cohort: str) -> None:
-    if cohort == "covid_ct":
-        entries = list(read_listing(real_data / cohort / "index.csv", columns={"label": "class"}))[::24]
-        papers = [re.match(r"\d{4}\.\d\d\.\d\d\.\d+", entry.path.name) for entry in entries]
-        subjects = [paper.group() if paper else "" for paper in papers]
-    else:
-        columns = {"label": "class", "subject": "group"}
-        entries = list(read_listing(real_data / cohort / "split.csv", columns=columns))[::36]
-        subjects = [entry.subject for entry in entries]
-    entries = [Entry(n, e.path, e.label, s, "train") for n, (e, s) in enumerate(zip(entries, subjects, strict=True), 1)]
+    table, columns = COHORTS[cohort]
+    entries = list(read_listing(real_data / cohort / table, columns=columns))[:: 24 if cohort == "covid_ct" else 36]
+    entries = [Entry(n, e.path, e.label, article(e)[0], "train") for n, e in enumerate(entries, 1)]
     pictures = [np.asarray(cv2.imread(str(entry.path), cv2.IMREAD_GRAYSCALE)) for entry in entries]
     rates, false = found_rates(entries, plant(entries, pictures, tmp_path))
     assert all(rates[kind] >= least for kind, least in TARGETS.items()), rates
