@@ -112,7 +112,8 @@ class Trunk(nn.Module):
         Args:
             weights: name in torchvision's weights enum of the backbone, or path of a file with torchvision's names; or
                 a ``.ckpt`` file of :class:`covidct.tasks.SelfTransTask`, whose query trunk is taken whole, attention
-                too: backbone, attention, mean and standard deviation must be this network's.
+                too: backbone, attention, mean and standard deviation must be this network's. Running estimates are
+                left out where this network keeps none.
 
         Raises:
             UsageError: when the backbone has no weights of that name.
@@ -137,9 +138,10 @@ class Trunk(nn.Module):
                 f"The trunk in {name} was trained on images normalised with mean={mean} and std={std}: set them so, "
                 "weights and normalisation belong together."
             )
-        prefix = "network."
+        own, prefix = self.network.state_dict(), "network."
         network = {key.removeprefix(prefix): v for key, v in stored.trunk.items() if key.startswith(prefix)}
-        load_state(self.network, network, source=name)
+        wanted = {key: v for key, v in network.items() if key in own or not key.endswith(_STATISTICS)}
+        load_state(self.network, wanted, source=name)
 
     def load_torchvision(self, state: Mapping[str, Tensor], *, source: str) -> None:
         """Load a state under torchvision's names; attention blocks keep theirs, the classifier is left out.

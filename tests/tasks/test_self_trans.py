@@ -103,6 +103,14 @@ def test_fine_tuning_begins_with_the_query_trunk(checkpoint: Path) -> None:
     assert fine.eval().model.features(images).equal(pretrained.model.encode(images))
 
 
+def test_a_trunk_without_running_estimates_takes_the_weights(checkpoint: Path) -> None:
+    trunk = Trunk("resnet18", attention="se", running_estimates=False, weights=str(checkpoint), **STATISTICS)
+    pretrained = load_task(checkpoint)
+    assert isinstance(pretrained, SelfTransTask)
+    expected = dict(pretrained.model.query.trunk.named_parameters())
+    assert all(value.equal(expected[name]) for name, value in trunk.named_parameters())
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
