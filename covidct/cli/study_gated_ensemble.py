@@ -21,11 +21,11 @@ def gated_ensemble(
     phantoms: bool = False,
     looks: tuple[str, ...] = ("same", "swapped"),
     seeds: tuple[int, ...] = (0, 1, 2),
-    epochs: int = 10,
+    epochs: int = 12,
     num_subjects: int | None = None,
     size: int | None = None,
     depth: int | None = None,
-    max_learning_rate: float = 5e-4,
+    learning_rate: float = 1e-3,
     accelerator: str = "auto",
     precision: str = "32-true",
     prepare_workers: int = 0,
@@ -49,7 +49,7 @@ def gated_ensemble(
         num_subjects: phantoms of each seed; 240.
         size: pixels per side; 64.
         depth: slices of a scan; 16.
-        max_learning_rate: highest rate of the cycle; 5e-4.
+        learning_rate: of AdamW; it falls to zero as a cosine.
         accelerator: of the trainer: auto, cpu, gpu.
         precision: of the trainer: 32-true, bf16-mixed.
         prepare_workers: processes that prepare scans.
@@ -77,7 +77,7 @@ def gated_ensemble(
             looks=looks,  # type: ignore[arg-type]  # checked there
             seeds=tuple(seeds),
             epochs=epochs,
-            max_learning_rate=max_learning_rate,
+            learning_rate=learning_rate,
             data_options={"size": side, "prepare_workers": prepare_workers, "cache_dir": cache_dir},
             trainer_options={"accelerator": accelerator, "precision": precision},
             resamples=resamples,

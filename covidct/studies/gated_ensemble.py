@@ -7,9 +7,11 @@ low contrast, and one model for both "will not work well". Put to the test on ph
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 import covidct
 from covidct.datamodules import CTVolumeDataModule
@@ -20,7 +22,7 @@ from covidct.report import ScoreBoard, ScoreDifference, ScoreRow, ScoreSection
 from covidct.studies.gated_system import Expert, train_gated_system
 from covidct.studies.runs import RunStore, TestPredictions, describe_cohort, describe_options
 from covidct.studies.training import TRAINER, own_random_state, predict_cases, train_task
-from covidct.tasks import ResNeXtPlusTask
+from covidct.tasks import MaskedGAPResNetTask
 from covidct.transforms import Augment
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ GATED_PHANTOMS: Mapping[str, Any] = {"num_subjects": 240, "shape": (16, 64, 64)}
 """Arguments of :class:`covidct.datasets.PhantomTwoContrasts`: small scans, so that a CPU needs minutes a training."""
 
 _DATA: Mapping[str, Any] = {
-    "batch_size": 2,
+    "batch_size": 4,
     "size": 64,
     "grid": "slices",
     "mask_source": "file",
@@ -45,10 +47,11 @@ _DATA: Mapping[str, Any] = {
     "val_fraction": 0.0,  # the last epoch is tested: nothing is chosen on a validation part
     "test_fraction": 0.25,
     "balanced_sampling": True,
-    "max_slices": 6,
+    "max_slices": 8,
 }
-_NETWORK: Mapping[str, Any] = {"num_classes": 3, "backbone": "resnet10", "variant": "N-SCA", "slice_size": None}
-_RATE = 5e-4  # highest of the cycle: higher than published, since the weights are random
+_NETWORK: Mapping[str, Any] = {"num_classes": 3, "backbone": "resnet18", "slice_size": None}
+_RATE = 1e-3  # higher than published, since the weights are random
+_DECAY = 1e-2
 _SYSTEMS = {"gated": "Gated ensemble", "single": "One model"}
 _LOOKS: Mapping[LowLook, tuple[str, str]] = {
     "same": ("A class looks alike on both sides", "Scans of low contrast differ in image quality alone."),
@@ -66,10 +69,10 @@ def gated_ensemble_study(
     out: Path,
     looks: Sequence[LowLook] = ("same", "swapped"),
     seeds: Sequence[int] = (0, 1, 2),
-    epochs: int = 10,
+    epochs: int = 12,
     network: Mapping[str, Any] | None = None,
     data_options: Mapping[str, Any] | None = None,
-    max_learning_rate: float = _RATE,
+    learning_rate: float = _RATE,
     trainer_options: Mapping[str, Any] | None = None,
     resamples: int = 1000,
     on_run: Callable[[str], None] | None = None,
@@ -88,9 +91,9 @@ def gated_ensemble_study(
         looks: of the classes in scans of low contrast: ``"same"`` as in the others, ``"swapped"``.
         seeds: at least one, all different.
         epochs: of each training.
-        network: arguments of :class:`covidct.tasks.ResNeXtPlusTask` over a ResNet-10 without CBAM.
+        network: arguments of :class:`covidct.tasks.MaskedGAPResNetTask` over a ResNet-18 trained by AdamW.
         data_options: arguments of :class:`covidct.datamodules.CTVolumeDataModule` over the study's own.
-        max_learning_rate: of Adam, reached in the middle of the training; a tenth of it at its ends.
+        learning_rate: of AdamW at first; it falls to zero as a cosine.
         trainer_options: further arguments of the trainers.
         resamples: of the bootstraps over subjects.
         on_run: called with the name of each run, ``<look>-seed<k>-<system>``, when it is done.
@@ -103,8 +106,12 @@ def gated_ensemble_study(
     """
     settings = {**GATED_PHANTOMS, **(phantoms or {})}
     _check(settings, looks, seeds, epochs)
-    rates = {"learning_rate": max_learning_rate / 10, "max_learning_rate": max_learning_rate, "epochs_up": epochs / 2}
-    task = {**_NETWORK, **rates, **(network or {})}
+    task = {
+        **_NETWORK,
+        "optimizer": partial(torch.optim.AdamW, lr=learning_rate, weight_decay=_DECAY, fused=True),
+        "lr_scheduler": partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=epochs),
+        **(network or {}),
+    }
     trainer = {**TRAINER, "max_epochs": epochs, **(trainer_options or {})}
     sections = []
     for look in looks:
@@ -133,7 +140,7 @@ def gated_ensemble_study(
             "covidct": covidct.__version__,
             "phantoms": describe_options(settings),
             "preprocessing": data.preprocessing.to_dict(),
-            "task": task,
+            "task": describe_options(task),
             "seeds": list(seeds),
             "epochs": epochs,
         },
@@ -170,7 +177,7 @@ def _run(
     configuration = {
         "study": "gated_ensemble",
         "system": system,
-        "task": describe_options(ResNeXtPlusTask),
+        "task": describe_options(MaskedGAPResNetTask),
         "options": describe_options(task),
         "trainer": describe_options(trainer),
         "train": describe_cohort(data),
@@ -184,7 +191,7 @@ def _run(
         data.prepare_data()
         data.setup("fit")
         if system == "single":
-            _, trained = train_task(ResNeXtPlusTask, task, data, seed=seed, trainer_options=trainer)
+            _, trained = train_task(MaskedGAPResNetTask, task, data, seed=seed, trainer_options=trainer)
         else:
             trained = _gated(data, out / "systems" / name, task=task, trainer=trainer, seed=seed)
         predictions = predict_cases(trained, data.test_dataloader(), data.class_names, trainer)
@@ -196,7 +203,7 @@ def _gated(
     data: CTVolumeDataModule, folder: Path, *, task: Mapping[str, Any], trainer: Mapping[str, Any], seed: int
 ) -> GatedEnsembleTask:
     """The ensemble of one expert a side; trained experts stay in the folder."""
-    expert = Expert(ResNeXtPlusTask(**task), epochs=trainer["max_epochs"])
+    expert = Expert(MaskedGAPResNetTask(**task), epochs=trainer["max_epochs"])
     own = {name: value for name, value in trainer.items() if TRAINER.get(name) != value or name == "deterministic"}
     return train_gated_system(data, low=[expert], high=[expert], out=folder, seed=seed, trainer_options=own).task
 
