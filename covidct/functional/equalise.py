@@ -112,8 +112,8 @@ def clahe(
         window: (low, high) in HU, applied first. None for display values.
 
     Returns:
-        As :func:`equalise_histogram`, but a constant slice does not stay as it is: as in OpenCV, what is cut off its one
-        bin is spread over all levels, so that 7 of 255 becomes 10 in a slice of 512 x 512.
+        As :func:`equalise_histogram`, but a constant slice does not stay as it is: as in OpenCV, what is cut off its
+        one bin is spread over all levels, so that 7 of 255 becomes 10 in a slice of 512 x 512.
 
     Raises:
         UsageError: as :func:`equalise_histogram`, and for a number of tiles or a limit that is not usable.
