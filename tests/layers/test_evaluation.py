@@ -9,9 +9,10 @@ from covidct.layers import evaluation
 
 
 def test_every_part_gets_its_own_mode_back() -> None:
-    network = nn.Sequential(nn.Dropout(), nn.Sequential(nn.BatchNorm1d(2), nn.Dropout()))
-    network[1].eval()
-    network[1][1].train()
+    inner = nn.Sequential(nn.BatchNorm1d(2), nn.Dropout())
+    network = nn.Sequential(nn.Dropout(), inner)
+    inner.eval()
+    inner[1].train()
     modes = [part.training for part in network.modules()]
     with evaluation(network):
         assert not any(part.training for part in network.modules())

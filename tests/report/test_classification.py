@@ -5,8 +5,8 @@ import pytest
 from covidct.errors import UsageError
 from covidct.report import classification_table
 
-LOW = ((12, 0, 0), (1, 12, 0), (0, 0, 20))
-HIGH = ((16, 0, 0), (0, 15, 1), (1, 1, 9))
+LOW: tuple[tuple[int, ...], ...] = ((12, 0, 0), (1, 12, 0), (0, 0, 20))
+HIGH: tuple[tuple[int, ...], ...] = ((16, 0, 0), (0, 15, 1), (1, 1, 9))
 """Derived from the report's tables: the only counts that round to them (facts, section 1.4)."""
 
 TABLES = {
