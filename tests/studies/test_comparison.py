@@ -114,7 +114,7 @@ def test_a_second_start_computes_only_what_is_new(
     out, found, _ = done
     before = {file: file.stat().st_mtime_ns for file in (out / "runs").iterdir()}
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         message = "a finished run is trained again"
         raise AssertionError(message)
 
