@@ -256,7 +256,11 @@ def test_explains_the_predicted_class_unless_told() -> None:
     torch.testing.assert_close(mixed.maps[1], GradCAM(task)(batch, 1).maps[1])
 
 
-@pytest.mark.parametrize("name", [n for n in tasks.__all__ if n in CASES])
+WITHOUT_A_LAYER = ("GatedEnsembleTask",)
+"""Its experts have layers of their own: they are explained one by one."""
+
+
+@pytest.mark.parametrize("name", [n for n in tasks.__all__ if n in CASES and n not in WITHOUT_A_LAYER])
 def test_every_classifier_of_the_library(name: str) -> None:
     case = CASES[name]
     torch.manual_seed(0)
@@ -271,6 +275,13 @@ def test_every_classifier_of_the_library(name: str) -> None:
     assert (found.maps >= 0).all()
     if "slice_mask" in batch:
         assert not found.maps[~batch["slice_mask"]].any()
+
+
+@pytest.mark.parametrize("name", WITHOUT_A_LAYER)
+def test_an_ensemble_says_that_it_has_no_layer_of_its_own(name: str) -> None:
+    case = CASES[name]
+    with pytest.raises(UsageError, match="does not say which layer"):
+        GradCAM(getattr(tasks, name)(**case.arguments))(case.batch(2), 1)
 
 
 @pytest.mark.parametrize(
