@@ -23,10 +23,9 @@ Enhancement = Literal["none", "tone", "stochastic", "equalise", "clahe", "equali
 Masking = Literal["original", "lungs", "no_lungs"]
 Contrast = Literal["none", "rms", "spread"]
 
-_VERSION = 2  # raise when the meaning of a field changes: old checkpoints are then refused, old cache entries rebuilt
+_VERSION = 3  # raise when the meaning of a field changes: old checkpoints are then refused, old cache entries rebuilt
 
 _CHOICES = (("grid", Grid), ("enhancement", Enhancement), ("masking", Masking), ("contrast", Contrast))
-_ADDED = {"contrast": "none"}  # fields that records of this version may lack, and what they meant then
 
 _SMALLEST = 8  # voxels per side
 
@@ -106,7 +105,7 @@ class Preprocessing:
         """
         if not isinstance(record, Mapping):
             raise CheckpointError(f"The pre-processing record is damaged (it is {type(record).__name__}): train again.")
-        values = {**_ADDED, **record}
+        values = dict(record)
         version = values.pop("version", None)
         names = {field.name for field in fields(cls)}
         if type(version) is not int or version != _VERSION or set(values) != names:

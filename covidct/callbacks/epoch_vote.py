@@ -11,7 +11,8 @@ import torch
 from torch.func import functional_call
 
 from covidct.errors import UsageError
-from covidct.metrics import CaseMetrics, case_scores, majority_vote
+from covidct.functional import fuse_probabilities
+from covidct.metrics import CaseMetrics, case_scores
 from covidct.sample import stable_hash
 from covidct.tasks import ClassificationTask
 
@@ -123,8 +124,9 @@ class EpochVote(pl.Callback):
 
 def _log_vote(task: ClassificationTask, stage: str, prob: list[NDArray[np.float32]], cases: Cases) -> None:
     """Log the scores of a vote."""
-    called, mean = majority_vote(np.stack(prob))
-    scores = case_scores(mean, cases.target, task.class_names, predicted=called)
+    voters = torch.from_numpy(np.stack(prob))
+    called = fuse_probabilities(voters, torch.ones(len(voters)), rule="vote").argmax(1).numpy()
+    scores = case_scores(voters.double().mean(0).numpy(), cases.target, task.class_names, predicted=called)
     task.log_dict({f"{stage}_vote_{name}": value for name, value in scores.items()}, on_epoch=True)
 
 

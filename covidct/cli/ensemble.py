@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from covidct.functional.contrast import Side
     from covidct.metrics import TriageReport
 
-__all__ = ("run",)
+__all__ = ("make_parser", "run")
 
 _PARTS: tuple[tuple[Side | None, str], ...] = (
     (None, "all scans"),
@@ -44,7 +44,7 @@ def run(verb: str, argv: Sequence[str]) -> int:
 
     quiet_lightning()
     import_parts()
-    parser = _make_parser(verb)
+    parser = make_parser(verb)
     try:
         config = parser.parse_args(list(argv))
         check_out_folder(config.out)
@@ -60,7 +60,7 @@ def run(verb: str, argv: Sequence[str]) -> int:
     return 0
 
 
-def _make_parser(verb: str) -> ArgumentParser:
+def make_parser(verb: str) -> ArgumentParser:
     """The options; everything may stand in the configuration."""
     from jsonargparse import ArgumentParser
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
     Word = Callable[[Entry], str]
 
-__all__ = ("Tie", "hidden_ties", "identical_pairs", "words_of")
+__all__ = ("Tie", "hidden_ties", "identical_pairs")
+
+_WORDS: tuple[Word, ...] = (attrgetter("split"), attrgetter("label"))  # what entries of one picture must share
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +41,6 @@ class Tie:
     overall: float = 1.0
 
 
-def words_of() -> tuple[Word, Word]:
-    """What two entries of one picture must have in common: split and label."""
-    return (lambda entry: entry.split), (lambda entry: entry.label)
-
-
 def identical_pairs(entries: Sequence[Entry], members: Sequence[int]) -> list[tuple[int, int]]:
     """Pairs of entries with equal pixels: each with the first, and with the first whose split or label is known.
 
@@ -58,7 +56,7 @@ def identical_pairs(entries: Sequence[Entry], members: Sequence[int]) -> list[tu
     pairs: dict[tuple[int, int], None] = {}
     for member in members[1:]:
         partners = [members[0]]
-        for word in words_of():
+        for word in _WORDS:
             if word(entries[member]) and not word(entries[members[0]]):
                 partners.append(next(index for index in members if word(entries[index])))
         pairs |= dict.fromkeys((partner, member) for partner in partners if partner != member)
@@ -100,7 +98,7 @@ def hidden_ties(entries: Sequence[Entry], ties: Sequence[Tie]) -> list[Tie]:
 
 def _hidden(entries: Sequence[Entry], members: Sequence[int], ties: Sequence[Tie]) -> Iterator[tuple[int, int]]:
     """Pairs of entries, the smaller first, that show what no tie of the group shows."""
-    for word in words_of():
+    for word in _WORDS:
         known = [index for index in members if word(entries[index])]
         shown = set()
         for tie in ties:

@@ -14,6 +14,7 @@ from covidct.curation.duplicate_groups import Tie, hidden_ties, identical_pairs
 from covidct.curation.fingerprints import TURNS, fingerprint, picture_of, propose_pairs, turned
 from covidct.curation.listing import iterate_scans, read_stack
 from covidct.errors import CovidctError, UsageError
+from covidct.volume import LUNG_WINDOW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from covidct.curation.fingerprints import Fingerprint
-    from covidct.curation.listing import Entry, OnFault, Scan, Unreadable
+    from covidct.curation.listing import Entry, Scan, Unreadable
+    from covidct.io.faults import OnFault
 
     Picture = Callable[[int], NDArray[np.float32]]
 
@@ -101,7 +103,7 @@ def find_duplicates(
     min_correlation: float = 0.9,
     turns: bool = False,
     within_subjects: bool = False,
-    window: tuple[float, float] = (-1250.0, 250.0),
+    window: tuple[float, float] = LUNG_WINDOW,
     on_fault: OnFault = "error",
     unreadable: list[Unreadable] | None = None,
     on_scan: Callable[[Scan], None] | None = None,

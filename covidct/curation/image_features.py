@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from covidct.errors import UsageError
+from covidct.models.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from covidct.weights import imagenet_weights, load_state
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ("network_features", "pixel_features")
 
-_MEAN = (0.485, 0.456, 0.406)  # torchvision.transforms presets of all ResNet weights
-_STD = (0.229, 0.224, 0.225)
 
 Images = TypeVar("Images", "NDArray[Any]", "Tensor")
 
@@ -121,8 +120,8 @@ class _Trunk(nn.Module):
                 network, {key: value for key, value in state.items() if not key.startswith("fc.")}, source=weights
             )
         self.network = network
-        self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1))
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
 
     def forward(self, image: Tensor) -> Tensor:
         """Features (N, d) of images (N, C, H, W)."""

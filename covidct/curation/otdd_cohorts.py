@@ -17,6 +17,7 @@ from covidct.curation.labelled import LabelledSet, stratified
 from covidct.curation.listing import Unreadable, iterate_scans
 from covidct.errors import CovidctError, InputError, UsageError
 from covidct.functional import ContrastSplit, contrast_score, equalise
+from covidct.volume import LUNG_WINDOW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from covidct.curation.labelled import Features
-    from covidct.curation.listing import Entry, OnFault, Scan
+    from covidct.curation.listing import Entry, Scan
     from covidct.functional.contrast import Measure
+    from covidct.io.faults import OnFault
 
     Treatment = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
@@ -34,7 +36,6 @@ __all__ = ("cohort_set", "contrast_sets", "equalised_sets")
 logger = logging.getLogger(__name__)
 
 _SLICES = 8  # of a volume: neighbours are nearly the same sample
-_WINDOW = (-1250.0, 250.0)  # HU (facts 1.1)
 
 
 def cohort_set(
@@ -43,7 +44,7 @@ def cohort_set(
     features: Features = pixel_features,
     slices_per_scan: int = _SLICES,
     max_scans: int | None = 2_000,
-    window: tuple[float, float] = _WINDOW,
+    window: tuple[float, float] = LUNG_WINDOW,
     on_fault: OnFault = "error",
     unreadable: list[Unreadable] | None = None,
     on_scan: Callable[[str], None] | None = None,
@@ -80,7 +81,7 @@ def equalised_sets(
     features: Features = pixel_features,
     slices_per_scan: int = _SLICES,
     max_scans: int | None = 2_000,
-    window: tuple[float, float] = _WINDOW,
+    window: tuple[float, float] = LUNG_WINDOW,
     on_fault: OnFault = "error",
     unreadable: list[Unreadable] | None = None,
     on_scan: Callable[[str], None] | None = None,
@@ -121,7 +122,7 @@ def contrast_sets(
     features: Features = pixel_features,
     slices_per_scan: int = _SLICES,
     max_scans: int | None = 2_000,
-    window: tuple[float, float] = _WINDOW,
+    window: tuple[float, float] = LUNG_WINDOW,
     on_fault: OnFault = "error",
     unreadable: list[Unreadable] | None = None,
     on_scan: Callable[[str], None] | None = None,
@@ -161,9 +162,9 @@ def contrast_sets(
     sets = _collect(passes, {"": lambda stack: stack}, features, slices_per_scan, unreadable, group=scored)
     kept = [entry for entry in entries if entry.id in scores]
     train = [entry for entry in kept if entry.split == "train"] or kept
-    split = ContrastSplit.fit([scores[e.id] for e in train], [_subject(e) for e in train], measure=measure)
-    sides = split.assign_subjects([scores[e.id] for e in kept], [_subject(e) for e in kept])
-    low, high = (_joined([sets[e.id] for e in kept if sides[_subject(e)] == side]) for side in ("low", "high"))
+    split = ContrastSplit.fit([scores[e.id] for e in train], [e.subject_key for e in train], measure=measure)
+    sides = split.assign_subjects([scores[e.id] for e in kept], [e.subject_key for e in kept])
+    low, high = (_joined([sets[e.id] for e in kept if sides[e.subject_key] == side]) for side in ("low", "high"))
     return low, high, split
 
 
@@ -218,7 +219,7 @@ def _collect(
             unreadable.append(Unreadable(scan.entry, str(problem)))
             continue
         for name, rows in taken.items():
-            one = LabelledSet(rows, [scan.entry.label] * count, [_subject(scan.entry)] * count)
+            one = LabelledSet(rows, [scan.entry.label] * count, [scan.entry.subject_key] * count)
             parts[name if key is None else key].append(one)
     if not parts:
         first = f" The first: {unreadable[0].public_reason}" if unreadable else ""
@@ -241,8 +242,3 @@ def _joined(sets: Sequence[LabelledSet]) -> LabelledSet:
         [label for one in sets for label in one.y],
         [subject for one in sets for subject in one.subjects or ()],
     )
-
-
-def _subject(entry: Entry) -> str:
-    """The subject; an entry of unknown subject stands for one of its own."""
-    return f"subject {entry.subject}" if entry.subject else entry.id

@@ -20,7 +20,7 @@ from covidct.transforms import prepare_slices, to_sample
 from covidct.volume import Finding
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -87,11 +87,10 @@ def classify_slices(
     prob = np.full((volume.shape[0], len(task.class_names)), np.nan, np.float32)
     boxes: dict[int, tuple[LesionBox, ...]] = {}
     chunks = [[int(index) for index in indices[first : first + _BATCH]] for first in range(0, len(indices), _BATCH)]
-    contrast = None if record.contrast == "none" else _contrast(volume, record, chunks, lung_mask)
-    for chosen in chunks:
-        batch = _batch(volume, record, chosen, lung_mask)
-        if contrast is not None:
-            batch["contrast"] = torch.full((len(chosen),), contrast)
+    batches: Iterable[Batch] = (_batch(volume, record, chosen, lung_mask) for chosen in chunks)
+    if record.contrast != "none":
+        batches = _one_contrast(batches)
+    for chosen, batch in zip(chunks, batches, strict=True):
         found = _predict(task, batch)
         prob[chosen] = found["prob"].float().cpu().numpy()
         if "region_boxes" in found:
@@ -100,12 +99,13 @@ def classify_slices(
     return SlicePredictions(prob, boxes)
 
 
-def _contrast(
-    volume: Volume, record: Preprocessing, chunks: Sequence[Sequence[int]], lung_mask: NDArray[np.uint8] | None
-) -> float:
-    """Contrast of a scan, the median of its slices, so that all of them go the same way at a gate."""
-    each = [prepare_slices(volume, record, indices=chosen, lung_mask=lung_mask)["contrast"] for chosen in chunks]
-    return float(np.median(np.concatenate(each)))
+def _one_contrast(batches: Iterable[Batch]) -> list[Batch]:
+    """The slices of a scan with the median of their contrasts, so that all of them go the same way at a gate."""
+    found = list(batches)
+    median = torch.from_numpy(np.median(np.concatenate([batch["contrast"] for batch in found]), keepdims=True))
+    for batch in found:
+        batch["contrast"] = median.expand(len(batch["contrast"]))
+    return found
 
 
 def _batch(volume: Volume, record: Preprocessing, indices: Sequence[int], lung_mask: NDArray[np.uint8] | None) -> Batch:

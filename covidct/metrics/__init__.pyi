@@ -34,7 +34,6 @@ from .slices import slice_decisions as slice_decisions
 from .slices import slice_report as slice_report
 from .triage import report_from_confusion as report_from_confusion
 from .triage import triage_report as triage_report
-from .vote import majority_vote as majority_vote
 
 __all__ = (
     "CalibrationBin",
@@ -63,7 +62,6 @@ __all__ = (
     "compare_predictions",
     "feature_spread",
     "knn_probabilities",
-    "majority_vote",
     "mcnemar",
     "probe_probabilities",
     "rates_table",

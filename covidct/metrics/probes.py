@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Features = NDArray[np.float32]
+    Distances = NDArray[np.float64]
 
 __all__ = ("knn_probabilities", "probe_probabilities")
 
@@ -50,14 +51,13 @@ def knn_probabilities(
             f"knn_probabilities has {len(bank)} known samples, neighbours={neighbours}, temperature={temperature}: all "
             "must be above 0."
         )
-    count = min(neighbours, len(bank))
-    cosine = _unit(features) @ _unit(bank).T
-    nearest = np.argpartition(-cosine, count - 1, axis=1)[:, :count]
-    near = np.take_along_axis(cosine, nearest, 1)
-    weight = np.exp((near - near.max(1, keepdims=True)) / temperature)
-    votes = np.stack([(weight * (target[nearest] == label)).sum(1) for label in range(classes)], 1)
-    shares: NDArray[np.float64] = votes / votes.sum(1, keepdims=True)
-    return shares
+    from sklearn.neighbors import KNeighborsClassifier
+
+    def weights(distance: Distances) -> Distances:  # one minus the cosine; the nearest weighs 1
+        return np.asarray(np.exp((distance.min(1, keepdims=True) - distance) / temperature))
+
+    judge = KNeighborsClassifier(min(neighbours, len(bank)), metric="cosine", algorithm="brute", weights=weights)
+    return _probabilities(judge.fit(bank, target), features, classes)
 
 
 def probe_probabilities(
@@ -88,13 +88,11 @@ def probe_probabilities(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         probe.fit(bank, target)
+    return _probabilities(probe, features, classes)
+
+
+def _probabilities(judge: Any, features: Features, classes: int) -> NDArray[np.float64]:  # noqa: ANN401  (untyped)
+    """What a fitted judge of scikit-learn says, with 0 for classes that it has not met."""
     prob = np.zeros((len(features), classes))
-    prob[:, probe.classes_] = probe.predict_proba(features)
+    prob[:, judge.classes_] = judge.predict_proba(features)
     return prob
-
-
-def _unit(vectors: Features) -> NDArray[np.float64]:
-    """Rows of length one; a row of zeros stays."""
-    wide = vectors.astype(np.float64)
-    unit: NDArray[np.float64] = wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-12)
-    return unit

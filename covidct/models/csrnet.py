@@ -13,6 +13,7 @@ from torch import nn
 
 from covidct.errors import BatchError
 from covidct.layers import recompute
+from covidct.models.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from covidct.weights import imagenet_weights, load_state
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ _BACK = (512, 512, 512, 256, 128, 64)  # paper, table 3, B: dilation 2
 _DILATION = 2
 _STD = 0.01  # paper and reference code: Gaussian initialisation of the dilated layers
 _STRIDE = 8
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)  # torchvision.transforms presets of all its ImageNet weights
-_IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class CSRNet(nn.Module):
@@ -69,8 +68,8 @@ class CSRNet(nn.Module):
             back += _layer(before, width, dilation=_DILATION)
             before = width
         self.front, self.back = nn.Sequential(*front), nn.Sequential(*back)
-        self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(_IMAGENET_STD).view(1, 3, 1, 1))
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
         self.to(memory_format=torch.channels_last)
         if weights is not None:
             self.load_published(weights)

@@ -17,6 +17,7 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from covidct.errors import BatchError, UsageError
 from covidct.labels import LESION_CLASSES
+from covidct.models.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from covidct.models.resnet_fpn import PYRAMID_WIDTH, Backbone, ResNetFPN, Truncation
 from covidct.weights import imagenet_weights, load_state
 
@@ -36,8 +37,6 @@ ANCHOR_RATIOS = (0.1, 0.25, 0.5, 1.0, 1.5, 2.0)
 
 _HIDDEN = 128  # width of the box head; reference code, TwoMLPHead
 _DIVISOR = 32  # images are padded to a multiple, as torchvision's own transform does
-IMAGENET_MEAN = (0.485, 0.456, 0.406)  # torchvision.transforms presets of all ResNet weights
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class _RPNHead(RPNHead):

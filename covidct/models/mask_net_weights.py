@@ -11,7 +11,7 @@ import torch
 
 from covidct.errors import CheckpointError, UsageError, WeightsError
 from covidct.labels import LESION_CLASSES
-from covidct.models.lesion_detector import IMAGENET_MEAN, IMAGENET_STD
+from covidct.models.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from covidct.models.lesion_mask_rcnn import LesionMaskRCNN
 from covidct.preprocessing import Preprocessing
 from covidct.weights import RECORD_KEY, batch_counters, load_checkpoint, load_foreign

@@ -15,6 +15,7 @@ from torchvision import models as tv
 from covidct.errors import UsageError
 from covidct.functional import mask_weighted_gap, mask_weights
 from covidct.layers import recompute
+from covidct.models.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from covidct.models.volume_inputs import (
     check_real,
     check_size,
@@ -36,8 +37,6 @@ __all__ = ("MaskedGAPResNet",)
 
 _BACKBONES = ("resnet18", "resnet34", "resnet50")
 _STRIDE = 32  # of torchvision's ResNets, from the image to the last feature map
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)  # torchvision.transforms presets of all ResNet weights
-_IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class MaskedGAPResNet(nn.Module):
@@ -109,8 +108,8 @@ class MaskedGAPResNet(nn.Module):
         del resnet.avgpool, resnet.fc
         self.trunk = nn.ModuleDict(resnet.named_children())
         self.head = nn.Linear(width, num_classes)
-        self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(_IMAGENET_STD).view(1, 3, 1, 1))
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
         self.trunk.to(memory_format=torch.channels_last)
         if weights is not None:
             self.load_backbone(weights)

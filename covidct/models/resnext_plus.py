@@ -19,6 +19,7 @@ from torchvision.models.resnet import BasicBlock
 
 from covidct.errors import BatchError, UsageError
 from covidct.layers import CBAM, MaskFusion, SliceAttention, recompute
+from covidct.models.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from covidct.models.volume_inputs import (
     check_real,
     check_size,
@@ -38,8 +39,6 @@ Backbone = Literal["resnext50_32x4d", "resnet50", "resnet18", "resnet10"]
 Variant = Literal["proposed", "N-SCA", "N-SLA", "N-MSCA"]
 
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)  # torchvision.transforms presets of all ResNet weights
-_IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class ResNeXtPlus(nn.Module):
@@ -125,8 +124,8 @@ class ResNeXtPlus(nn.Module):
         self.head = _head(1024, hidden, num_classes)
         for name, parameter in self.lstm.named_parameters():
             nn.init.zeros_(parameter) if name.startswith("bias") else nn.init.normal_(parameter, std=lstm_std)
-        self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(_IMAGENET_STD).view(1, 3, 1, 1))
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
         self.trunk.to(memory_format=torch.channels_last)
         if weights is not None:
             self.load_backbone(weights)

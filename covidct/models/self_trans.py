@@ -63,7 +63,7 @@ class SelfTransDenseNet(nn.Module):
         attention: as in :class:`covidct.models.Trunk`.
         mean: of one or three channels, in [0, 1]; None is ImageNet's.
         std: of one or three channels, above 0; None is ImageNet's.
-        weights: loaded at once by :meth:`load_published`; None is random initialisation.
+        weights: loaded at once by :meth:`load_backbone`; None is random initialisation.
 
     Raises:
         UsageError: for a value out of range, an unknown backbone or version.
@@ -103,7 +103,7 @@ class SelfTransDenseNet(nn.Module):
         self.register_buffer("queue", F.normalize(torch.randn(queue_size, dim), dim=1))
         self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
         if weights is not None:
-            self.load_published(weights)
+            self.load_backbone(weights)
 
     @property
     def width(self) -> int:
@@ -111,7 +111,7 @@ class SelfTransDenseNet(nn.Module):
         width: int = self.query.trunk.width
         return width
 
-    def load_published(self, weights: str) -> None:
+    def load_backbone(self, weights: str) -> None:
         """Start both encoders from trained weights; the queue stays as it is, since it holds keys of other images.
 
         Args:

@@ -15,12 +15,23 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-__all__ = ("stored_network", "stored_preprocessing")
+__all__ = ("network_arguments", "stored_network", "stored_preprocessing")
 
 _PREFIX = "model."  # of the network in the state of a task
 _BEFORE = {"weights"}  # arguments that fetch what a training starts from
 
 Network = TypeVar("Network", bound="nn.Module")
+
+
+def network_arguments(network_class: type[nn.Module], parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Those hyper-parameters of a task that are arguments of its network, without ``weights``, which fetches them.
+
+    Args:
+        network_class: of the task.
+        parameters: hyper-parameters of the task.
+    """
+    known = inspect.signature(network_class).parameters.keys() - _BEFORE
+    return {name: value for name, value in parameters.items() if name in known}
 
 
 def stored_preprocessing(checkpoint: Mapping[str, Any], *, task: str, what: str, file: str) -> Preprocessing:
@@ -59,10 +70,9 @@ def stored_network(network_class: type[Network], checkpoint: Mapping[str, Any], 
     Raises:
         CheckpointError: when hyper-parameters or weights do not fit.
     """
-    known = inspect.signature(network_class).parameters.keys() - _BEFORE
-    parameters, state = checkpoint["hyper_parameters"], checkpoint["state_dict"]
+    state = checkpoint["state_dict"]
     try:
-        network = network_class(**{name: value for name, value in parameters.items() if name in known})
+        network = network_class(**network_arguments(network_class, checkpoint["hyper_parameters"]))
     except (TypeError, ValueError, RuntimeError) as error:  # UsageError is a ValueError
         raise CheckpointError(f"The hyper-parameters in {file} are damaged ({error}): train again.") from error
     weights = {name.removeprefix(_PREFIX): value for name, value in state.items() if name.startswith(_PREFIX)}

@@ -14,6 +14,7 @@ from torchvision import models as tv
 from covidct.errors import BatchError, UsageError, WeightsError
 from covidct.layers import Attention, insert_attention, recompute
 from covidct.models.contrastive_weights import is_checkpoint, read_contrastive
+from covidct.models.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from covidct.models.volume_inputs import check_statistics
 from covidct.weights import batch_counters, imagenet_weights, load_state
 
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ("Trunk",)
 
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)  # torchvision.transforms presets of all its ImageNet weights
-_IMAGENET_STD = (0.229, 0.224, 0.225)
 _UNFIT = ("googlenet", "inception", "mnasnet", "squeezenet")  # several outputs, own loading, no linear classifier
 _LAST_MAPS = ("layer4", "features", "trunk_output", "conv5")  # by family: its last feature map
 _CHANNELS_LAST = "swin"  # its feature maps are (N, h, w, F)
@@ -101,7 +100,7 @@ class Trunk(nn.Module):
         if backbone.startswith(_CHANNELS_LAST):
             self.last_maps = None
         self.network = network.to(memory_format=torch.channels_last)
-        for name, given, usual in (("mean", mean, _IMAGENET_MEAN), ("std", std, _IMAGENET_STD)):
+        for name, given, usual in (("mean", mean, IMAGENET_MEAN), ("std", std, IMAGENET_STD)):
             self.register_buffer(name, _statistic(name, usual if given is None else given))
         if weights is not None:
             self.load_published(weights)

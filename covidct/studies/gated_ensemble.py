@@ -204,8 +204,7 @@ def _gated(
 ) -> GatedEnsembleTask:
     """The ensemble of one expert a side; trained experts stay in the folder."""
     expert = Expert(MaskedGAPResNetTask(**task), epochs=trainer["max_epochs"])
-    own = {name: value for name, value in trainer.items() if TRAINER.get(name) != value or name == "deterministic"}
-    return train_gated_system(data, low=[expert], high=[expert], out=folder, seed=seed, trainer_options=own).task
+    return train_gated_system(data, low=[expert], high=[expert], out=folder, seed=seed, trainer_options=trainer).task
 
 
 def _section(look: LowLook, found: Found, resamples: int) -> ScoreSection:

@@ -7,8 +7,6 @@ models are trained separately, and the prediction is divided into two models acc
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import shutil
 from dataclasses import dataclass
@@ -22,7 +20,8 @@ from covidct import __version__
 from covidct.atomic import atomic_path
 from covidct.errors import UsageError
 from covidct.functional import fit_fusion_weights
-from covidct.studies.runs import TestPredictions, describe_cohort, describe_options
+from covidct.studies.runs import describe_cohort, describe_options, digest_of
+from covidct.studies.training import TRAINER, own_random_state, predict_cases
 from covidct.tasks import ClassificationTask, join_experts, load_task, save_task
 
 if TYPE_CHECKING:
@@ -37,14 +36,6 @@ if TYPE_CHECKING:
 __all__ = ("Expert", "GatedSystem", "train_gated_system")
 
 _log = logging.getLogger(__name__)
-
-_TRAINER: Mapping[str, Any] = {
-    "devices": 1,
-    "logger": False,
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-    "num_sanity_val_steps": 0,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +121,12 @@ def train_gated_system(
         paths = []
         for number, expert in enumerate(members):
             name = f"{side}-{number}"
-            paths.append(_train(expert, mine, out / "experts", name, cohort, seed, trainer_options or {}))
+            with own_random_state():
+                paths.append(_train(expert, mine, out / "experts", name, cohort, seed, trainer_options or {}))
             if on_expert is not None:
                 on_expert(name)
         checkpoints[side] = tuple(paths)
-        weights[side] = _weigh(paths, mine)
+        weights[side] = _weigh(paths, mine, trainer_options or {})
     task = join_experts(
         low=checkpoints["low"],
         high=checkpoints["high"],
@@ -157,19 +149,20 @@ def _train(
     trainer_options: Mapping[str, Any],
 ) -> Path:
     """The checkpoint of a trained expert, made unless it is there."""
-    task, options = expert.task, {**_TRAINER, "max_epochs": expert.epochs, **trainer_options}
+    task = expert.task
+    options = {**TRAINER, **trainer_options, "max_epochs": expert.epochs, "enable_checkpointing": True}
     configuration = {
         "covidct": __version__,
         "task": describe_options(type(task)),
         "options": describe_options(dict(task.hparams)),
-        "callables": [repr(task._optimizer), repr(task._lr_scheduler)],  # unlike in each process: never taken over
+        "callables": [repr(task._optimizer), repr(task._lr_scheduler)],  # one whose name changes trains again
         "trainer": describe_options(options),
         "monitor": expert.monitor,
         "cohort": cohort,
         "side": name,
         "seed": seed,
     }
-    digest = hashlib.sha256(json.dumps(configuration, sort_keys=True).encode()).hexdigest()[:12]
+    digest = digest_of(configuration)[:12]
     path = folder / f"{name}-{digest}.ckpt"
     if path.is_file():
         _log.info("%s is there already", name)
@@ -193,15 +186,14 @@ def _train(
     return path
 
 
-def _weigh(checkpoints: Sequence[Path], data: BaseDataModule) -> tuple[float, ...]:
+def _weigh(checkpoints: Sequence[Path], data: BaseDataModule, trainer_options: Mapping[str, Any]) -> tuple[float, ...]:
     """Fusion weights of the experts of a side, from its validation subjects; equal ones without any."""
     if len(checkpoints) < 2 or not data.records("val"):
         return (1 / len(checkpoints),) * len(checkpoints)
     found = []
     for path in checkpoints:
-        trainer = pl.Trainer(**{**_TRAINER, "enable_checkpointing": False})
-        batches = trainer.predict(load_task(path), dataloaders=data.val_dataloader()) or []
-        found.append(TestPredictions.join(cast("list[Any]", batches), data.class_names))
+        task = cast("ClassificationTask", load_task(path))  # as it was trained above
+        found.append(predict_cases(task, data.val_dataloader(), data.class_names, {**TRAINER, **trainer_options}))
     first = found[0]
     prob = np.stack([one.ordered(first, what="an expert") for one in found])
     return tuple(fit_fusion_weights(prob, first.label, subject=first.group).tolist())

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from covidct.datamodules import BaseDataModule
 
-__all__ = ("RunStore", "TestPredictions", "describe_cohort", "describe_options")
+__all__ = ("RunStore", "TestPredictions", "describe_cohort", "describe_options", "digest_of")
 
 _VERSION = 1  # raise when the form of a kept run changes
 _NO_MATTER = ("cache_dir", "num_workers", "prepare_workers")  # of a data module: they change no number
@@ -149,7 +149,7 @@ class RunStore:
     def _path(self, run: str, suffix: str) -> Path:
         """File of a run, apart from runs of the same name under another configuration."""
         record = {"version": _VERSION, **self._configurations[run]}
-        return self.folder / f"{run}-{_digest(record)[:12]}.{suffix}"
+        return self.folder / f"{run}-{digest_of(record)[:12]}.{suffix}"
 
 
 def describe_cohort(data: BaseDataModule) -> dict[str, Any]:
@@ -169,7 +169,7 @@ def describe_cohort(data: BaseDataModule) -> dict[str, Any]:
         "preprocessing": data.preprocessing.to_dict(),
         "dataset": type(dataset).__name__,
         "scans": len(records),
-        "content": _digest(records),
+        "content": digest_of(records),
     }
 
 
@@ -196,6 +196,6 @@ def describe_options(value: object) -> Any:  # noqa: ANN401  (JSON data)
     )
 
 
-def _digest(record: object) -> str:
+def digest_of(record: object) -> str:
     """Hex digest of plain data."""
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()

@@ -172,6 +172,7 @@ def protocol(folds: int, members: int, fusion: FusionRule, epochs: int) -> tuple
         f"The {members} member{'s are the combinations' if members > 1 else ' is the combination'} with the greatest "
         "macro F1 of these out-of-fold predictions. Fusion weights make the out-of-fold labels most probable, each "
         "subject counting once.",
-        f"Fusion: {how}. The members and every single combination are scored on the test part once.",
+        f"Fusion: {how}. The members and every single combination are scored on the test part once, each by the mean "
+        "of its fold networks, while the weights come from single ones.",
         "Cases are slices; intervals resample whole subjects, with all their slices.",
     )

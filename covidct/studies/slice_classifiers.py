@@ -129,7 +129,7 @@ def slice_classifier_study(
             "fusion": fusion,
             "task": describe_options(dict(task_options or {})),
             "optimizers": {
-                name: describe_options(OPTIMIZERS[name]) for name in {one.optimizer for one in combinations}
+                name: describe_options(OPTIMIZERS[name]) for name in sorted({one.optimizer for one in combinations})
             },
             "seed": seed,
             "split_seed": modules[0].hparams["seed"],

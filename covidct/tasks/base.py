@@ -40,17 +40,23 @@ class BaseTask(pl.LightningModule, ABC):
         inputs: batch keys that the network takes, in the order of its arguments.
         kind: which column of :mod:`covidct.sample` the batches follow.
         target: batch key that the loss needs beside the inputs.
+        optimizer_arguments: arguments of :meth:`default_optimizer`, as far as a task has them; not to be set beside
+            another optimizer.
         model: the network.
         preprocessing: what the network was trained on; None until a data module or a checkpoint tells.
 
     Args:
         optimizer: makes an optimizer of the parameters; None is the published recipe.
         lr_scheduler: makes a scheduler of the optimizer; None is the published recipe.
+
+    Raises:
+        UsageError: for an ``optimizer`` beside arguments of the published one.
     """
 
     inputs: ClassVar[tuple[str, ...]]
     kind: ClassVar[Kind]
     target: ClassVar[str] = "label"
+    optimizer_arguments: ClassVar[tuple[str, ...]] = ("learning_rate", "weight_decay")
 
     def __init__(
         self, *, optimizer: OptimizerCallable | None = None, lr_scheduler: LRSchedulerCallable | None = None
@@ -58,6 +64,7 @@ class BaseTask(pl.LightningModule, ABC):
         """Save the arguments of the concrete task and build its network."""
         super().__init__()
         self.save_hyperparameters(ignore=[*_CALLABLES, *_not_arguments_of(type(self))])
+        self._require_one_optimizer(optimizer)
         self._optimizer = optimizer
         self._lr_scheduler = lr_scheduler
         self._restored = False  # True once weights came from a checkpoint or a fresh training began
@@ -91,7 +98,14 @@ class BaseTask(pl.LightningModule, ABC):
         return None
 
     def start_fresh(self) -> None:
-        """Fetch published weights into the network; called once, at the start of a fresh training on every process."""
+        """Fetch ``weights`` into the network; called once, at the start of a fresh training on every process.
+
+        Raises:
+            WeightsError: when they cannot be had or do not fit.
+        """
+        weights, load = self.hparams.get("weights"), getattr(self.model, "load_backbone", None)
+        if weights is not None and load is not None:
+            load(weights)
 
     def forward(self, batch: Batch) -> Any:  # noqa: ANN401  (what the network returns)
         """Run the network on a batch of :mod:`covidct.sample`."""
@@ -228,6 +242,16 @@ class BaseTask(pl.LightningModule, ABC):
         asked, self.preprocessing = self.preprocessing, stored
         if asked is not None:
             self.require_preprocessing(asked)
+
+    def _require_one_optimizer(self, optimizer: OptimizerCallable | None) -> None:
+        """Refuse arguments of the published optimizer beside another one, which would not see them."""
+        usual = inspect.signature(type(self)).parameters
+        names = [name for name in self.optimizer_arguments if name in usual]
+        if optimizer is not None and any(self.hparams[name] != usual[name].default for name in names):
+            raise UsageError(
+                f"The published optimizer alone takes {' and '.join(names)} of the task, but another one is given: set "
+                "them in the arguments of that one."
+            )
 
     def _require_classes(self, preprocessing: Preprocessing) -> None:
         """Refuse a class list that the network has no outputs for."""

@@ -9,8 +9,8 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from covidct.errors import UsageError
 from covidct.models import COVNet
+from covidct.models.stored_network import network_arguments
 from covidct.tasks.classification import ClassificationTask
 from covidct.tasks.slice_scores import logits_and_slice_scores
 
@@ -92,11 +92,6 @@ class COVNetTask(ClassificationTask):
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         """Build the network."""
-        if optimizer is not None and (learning_rate, weight_decay) != (_LEARNING_RATE, _WEIGHT_DECAY):
-            raise UsageError(
-                "learning_rate and weight_decay belong to the published optimizer, but another optimizer is given: set "
-                "them in the arguments of that one."
-            )
         super().__init__(
             num_classes=num_classes,
             class_weights=class_weights,
@@ -107,26 +102,11 @@ class COVNetTask(ClassificationTask):
 
     def build_model(self) -> COVNet:
         """The network, with random weights."""
-        names = (
-            "num_classes",
-            "backbone",
-            "attention",
-            "statistics",
-            "slice_size",
-            "slices_per_chunk",
-            "checkpointing",
-        )
-        network = COVNet(**{name: self.hparams[name] for name in names})
+        network = COVNet(**network_arguments(COVNet, self.hparams))
         for norm in network.modules():
             if isinstance(norm, _BatchNorm):
                 norm.requires_grad_(self.hparams["train_norm"])
         return network
-
-    def start_fresh(self) -> None:
-        """Load ``weights`` into the backbone."""
-        super().start_fresh()
-        if self.hparams["weights"] is not None:
-            self.model.load_backbone(self.hparams["weights"])
 
     def default_optimizer(self) -> torch.optim.Adam:
         """Adam, learning rate 1e-5, weight decay 0.1 (reference code)."""

@@ -92,11 +92,6 @@ class GatedEnsembleTask(ClassificationTask):
         """Build the experts."""
         if kind not in ("ct_volume", "ct_slice"):
             raise UsageError(f"kind={kind!r} is unknown: use 'ct_volume' or 'ct_slice'.")
-        if optimizer is not None and (learning_rate, weight_decay) != (_LEARNING_RATE, _WEIGHT_DECAY):
-            raise UsageError(
-                "learning_rate and weight_decay belong to the recipe, but another optimizer is given: set them in the "
-                "arguments of that one."
-            )
         super().__init__(
             num_classes=num_classes,
             class_weights=class_weights,

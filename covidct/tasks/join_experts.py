@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,6 +10,7 @@ import torch
 
 from covidct.errors import CheckpointError, UsageError
 from covidct.models.gated_ensemble import check_expert
+from covidct.models.stored_network import network_arguments
 from covidct.tasks.classification import ClassificationTask
 from covidct.tasks.gated_ensemble import GatedEnsembleTask
 from covidct.tasks.load import load_task
@@ -101,10 +101,10 @@ def _describe(task: ClassificationTask) -> dict[str, Any]:
     """A network as the ensemble builds it: its name and plain arguments."""
     network = type(task.model)
     check_expert(network.__name__)
-    known = inspect.signature(network).parameters.keys() - {"weights", *_TRAINING_ARGUMENTS}
+    found = network_arguments(network, task.hparams)
     return {
         "name": network.__name__,
-        "arguments": {name: value for name, value in task.hparams.items() if name in known},
+        "arguments": {name: value for name, value in found.items() if name not in _TRAINING_ARGUMENTS},
     }
 
 

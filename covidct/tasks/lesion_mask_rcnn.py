@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 
-from covidct.errors import UsageError
 from covidct.models import LesionMaskRCNN
 from covidct.models.lesion_detector import ANCHOR_RATIOS, ANCHOR_SIZES
 from covidct.models.resnet_fpn import Backbone, Truncation
+from covidct.models.stored_network import network_arguments
 from covidct.tasks.detection import DetectionTask
 
 if TYPE_CHECKING:
@@ -85,35 +85,13 @@ class LesionMaskRCNNTask(DetectionTask):
     ) -> None:
         """Build the network."""
         anchor_sizes, anchor_ratios = list(anchor_sizes), list(anchor_ratios)  # as JSON has them
-        if optimizer is not None and (learning_rate, weight_decay) != (_LEARNING_RATE, _WEIGHT_DECAY):
-            raise UsageError(
-                "learning_rate and weight_decay belong to the published optimizer, but another optimizer is given: set "
-                "them in the arguments of that one."
-            )
         super().__init__(
             mask_type=mask_type, mask_threshold=mask_threshold, optimizer=optimizer, lr_scheduler=lr_scheduler
         )
 
     def build_model(self) -> LesionMaskRCNN:
         """The network, with random weights."""
-        names = (
-            "backbone",
-            "truncation",
-            "mask_type",
-            "anchor_sizes",
-            "anchor_ratios",
-            "score_threshold",
-            "nms_threshold",
-            "rpn_nms_threshold",
-            "max_detections",
-        )
-        return LesionMaskRCNN(**{name: self.hparams[name] for name in names})
-
-    def start_fresh(self) -> None:
-        """Load ``weights`` into the backbone."""
-        super().start_fresh()
-        if self.hparams["weights"] is not None:
-            self.model.load_backbone(self.hparams["weights"])
+        return LesionMaskRCNN(**network_arguments(LesionMaskRCNN, self.hparams))
 
     def default_optimizer(self) -> torch.optim.Adam:
         """Adam, learning rate 1e-5, weight decay 1e-3 (reference, config_segmentation.py and train_segmentation.py)."""

@@ -14,6 +14,7 @@ from covidct.models import CovidCTMaskNet
 from covidct.models.lesion_detector import ANCHOR_RATIOS, ANCHOR_SIZES
 from covidct.models.mask_net_weights import read_detector
 from covidct.models.resnet_fpn import Backbone, Truncation
+from covidct.models.stored_network import network_arguments
 from covidct.tasks.classification import ClassificationTask
 
 if TYPE_CHECKING:
@@ -98,11 +99,6 @@ class CovidCTMaskNetTask(ClassificationTask):
     ) -> None:
         """Build the network."""
         anchor_sizes, anchor_ratios = list(anchor_sizes), list(anchor_ratios)  # as JSON has them
-        if optimizer is not None and (learning_rate, weight_decay) != (_LEARNING_RATE, _WEIGHT_DECAY):
-            raise UsageError(
-                "learning_rate and weight_decay belong to the published optimizer, but another optimizer is given: set "
-                "them in the arguments of that one."
-            )
         super().__init__(
             num_classes=num_classes, class_weights=class_weights, optimizer=optimizer, lr_scheduler=lr_scheduler
         )
@@ -110,19 +106,7 @@ class CovidCTMaskNetTask(ClassificationTask):
 
     def build_model(self) -> CovidCTMaskNet:
         """The network, with random weights."""
-        names = (
-            "num_classes",
-            "backbone",
-            "truncation",
-            "mask_type",
-            "anchor_sizes",
-            "anchor_ratios",
-            "num_regions",
-            "features",
-            "nms_threshold",
-            "rpn_nms_threshold",
-        )
-        return CovidCTMaskNet(**{name: self.hparams[name] for name in names})
+        return CovidCTMaskNet(**network_arguments(CovidCTMaskNet, self.hparams))
 
     def start_fresh(self) -> None:
         """Take over ``weights``, and tell what of them was and was not.

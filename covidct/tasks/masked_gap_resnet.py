@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 
-from covidct.errors import UsageError
 from covidct.models import MaskedGAPResNet
+from covidct.models.stored_network import network_arguments
 from covidct.tasks.classification import ClassificationTask
 from covidct.tasks.slice_scores import logits_and_slice_scores
 
@@ -80,34 +80,13 @@ class MaskedGAPResNetTask(ClassificationTask):
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         """Build the network."""
-        if optimizer is not None and (learning_rate, weight_decay) != (_LEARNING_RATE, _WEIGHT_DECAY):
-            raise UsageError(
-                "learning_rate and weight_decay belong to the published optimizer, but another optimizer is given: set "
-                "them in the arguments of that one."
-            )
         super().__init__(
             num_classes=num_classes, class_weights=class_weights, optimizer=optimizer, lr_scheduler=lr_scheduler
         )
 
     def build_model(self) -> MaskedGAPResNet:
         """The network, with random weights."""
-        names = (
-            "num_classes",
-            "backbone",
-            "pooling",
-            "fusion",
-            "slice_size",
-            "slices_per_chunk",
-            "sigma",
-            "checkpointing",
-        )
-        return MaskedGAPResNet(**{name: self.hparams[name] for name in names})
-
-    def start_fresh(self) -> None:
-        """Load ``weights`` into the backbone."""
-        super().start_fresh()
-        if self.hparams["weights"] is not None:
-            self.model.load_backbone(self.hparams["weights"])
+        return MaskedGAPResNet(**network_arguments(MaskedGAPResNet, self.hparams))
 
     def default_optimizer(self) -> torch.optim.Adam:
         """Adam, learning rate 1e-5, weight decay 1e-4: recommendation after COVNet; the document is silent."""

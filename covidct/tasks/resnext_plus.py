@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import CyclicLR
 from covidct.errors import UsageError
 from covidct.metrics import SliceMetrics
 from covidct.models import ResNeXtPlus
+from covidct.models.stored_network import network_arguments
 from covidct.tasks.classification import ClassificationTask
 
 if TYPE_CHECKING:
@@ -119,23 +120,7 @@ class ResNeXtPlusTask(ClassificationTask):
 
     def build_model(self) -> ResNeXtPlus:
         """The network, with random weights."""
-        names = (
-            "num_classes",
-            "backbone",
-            "variant",
-            "slice_size",
-            "pre_bn",
-            "hidden",
-            "lstm_std",
-            "checkpointing",
-        )
-        return ResNeXtPlus(**{name: self.hparams[name] for name in names})
-
-    def start_fresh(self) -> None:
-        """Load ``weights`` into the backbone."""
-        super().start_fresh()
-        if self.hparams["weights"] is not None:
-            self.model.load_backbone(self.hparams["weights"])
+        return ResNeXtPlus(**network_arguments(ResNeXtPlus, self.hparams))
 
     def default_optimizer(self) -> torch.optim.Adam:
         """Adam (document, section V.D)."""

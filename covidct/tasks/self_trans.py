@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 
-from covidct.errors import UsageError
 from covidct.layers import Attention
 from covidct.models import SelfTransDenseNet
+from covidct.models.stored_network import network_arguments
 from covidct.tasks.contrastive import ContrastiveTask
 from covidct.tasks.cosine import cosine_to_zero
 
@@ -59,7 +59,7 @@ class SelfTransTask(ContrastiveTask):
         std: of one or three channels; as ``mean``.
         neighbours: how many vote in the nearest-neighbour evaluation; see :class:`ContrastiveTask`.
         learning_rate: of SGD, when ``optimizer`` is None.
-        weights: what training starts from; see :meth:`covidct.models.SelfTransDenseNet.load_published`. None is random
+        weights: what training starts from; see :meth:`covidct.models.SelfTransDenseNet.load_backbone`. None is random
             weights.
         optimizer: makes another optimizer of the parameters; None is the recipe above.
         lr_scheduler: makes a scheduler of the optimizer; None is the recipe above.
@@ -89,10 +89,6 @@ class SelfTransTask(ContrastiveTask):
     ) -> None:
         """Build the network and the loss."""
         mean, std = (None if values is None else list(values) for values in (mean, std))  # as JSON has them
-        if optimizer is not None and learning_rate != _LEARNING_RATE:
-            raise UsageError(
-                "learning_rate belongs to the recipe, but another optimizer is given: set it in the arguments of that."
-            )
         super().__init__(
             temperature=_TEMPERATURES.get(version, 1.0) if temperature is None else temperature,
             neighbours=neighbours,
@@ -102,14 +98,7 @@ class SelfTransTask(ContrastiveTask):
 
     def build_model(self) -> SelfTransDenseNet:
         """The network, with random weights."""
-        names = ("backbone", "version", "dim", "queue_size", "momentum", "bn_groups", "attention", "mean", "std")
-        return SelfTransDenseNet(**{name: self.hparams[name] for name in names})
-
-    def start_fresh(self) -> None:
-        """Load ``weights`` into both encoders."""
-        super().start_fresh()
-        if self.hparams["weights"] is not None:
-            self.model.load_published(self.hparams["weights"])
+        return SelfTransDenseNet(**network_arguments(SelfTransDenseNet, self.hparams))
 
     def default_optimizer(self) -> torch.optim.SGD:
         """SGD, momentum 0.9, weight decay 1e-4 (MoCo's published code), of the query encoder alone."""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 
-from covidct.errors import UsageError
 from covidct.models import SliceClassifier
+from covidct.models.stored_network import network_arguments
 from covidct.tasks.classification import ClassificationTask
 from covidct.tasks.cosine import cosine_to_zero
 
@@ -81,11 +81,6 @@ class SliceClassifierTask(ClassificationTask):
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         """Build the network."""
-        if optimizer is not None and (learning_rate, weight_decay) != (_LEARNING_RATE, _WEIGHT_DECAY):
-            raise UsageError(
-                "learning_rate and weight_decay belong to the recipe, but another optimizer is given: set them in the "
-                "arguments of that one."
-            )
         super().__init__(
             num_classes=num_classes,
             class_weights=class_weights,
@@ -96,14 +91,7 @@ class SliceClassifierTask(ClassificationTask):
 
     def build_model(self) -> SliceClassifier:
         """The network, with random weights."""
-        names = ("num_classes", "backbone", "attention", "dropout", "mean", "std")
-        return SliceClassifier(**{name: self.hparams[name] for name in names})
-
-    def start_fresh(self) -> None:
-        """Load ``weights`` into the trunk."""
-        super().start_fresh()
-        if self.hparams["weights"] is not None:
-            self.model.load_backbone(self.hparams["weights"])
+        return SliceClassifier(**network_arguments(SliceClassifier, self.hparams))
 
     def default_optimizer(self) -> torch.optim.AdamW:
         """AdamW, learning rate 1e-4, weight decay 0.01: recommendation; the document is silent."""

@@ -11,6 +11,7 @@ from covidct.errors import UsageError
 from covidct.layers import Attention, evaluation
 from covidct.losses import FocalLoss
 from covidct.models import TwoLevelClassifier
+from covidct.models.stored_network import network_arguments
 from covidct.tasks.classification import ClassificationTask
 from covidct.tasks.cosine import cosine_to_zero
 from covidct.tasks.pseudo_labelling import pseudo_label_round, round_epochs
@@ -124,6 +125,7 @@ class TwoLevelTask(ClassificationTask):
 
     inputs: ClassVar[tuple[str, ...]] = ("image", "slice_mask")
     kind: ClassVar[Kind] = "ct_volume"
+    optimizer_arguments: ClassVar[tuple[str, ...]] = ("learning_rate", "level2_learning_rate", "weight_decay")
     model: TwoLevelClassifier
     pseudo_bar: Tensor
 
@@ -158,12 +160,6 @@ class TwoLevelTask(ClassificationTask):
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         """Build the network."""
-        rates = (learning_rate, level2_learning_rate, weight_decay)
-        if optimizer is not None and rates != (_LEARNING_RATE, _LEVEL2_LEARNING_RATE, _WEIGHT_DECAY):
-            raise UsageError(
-                "learning_rate, level2_learning_rate and weight_decay belong to the recipe, but another optimizer is "
-                "given: set them in the arguments of that one."
-            )
         check_settings(
             folds=folds,
             epochs=level1_epochs,
@@ -192,24 +188,10 @@ class TwoLevelTask(ClassificationTask):
 
     def build_model(self) -> TwoLevelClassifier:
         """The network, with random weights."""
-        names = (
-            "num_classes",
-            "backbone",
-            "attention",
-            "positions",
-            "top_slices",
-            "hidden",
-            "dropout",
-            "folds",
-            "slice_size",
-            "slices_per_chunk",
-            "mean",
-            "std",
-        )
-        return TwoLevelClassifier(**{name: self.hparams[name] for name in names})
+        return TwoLevelClassifier(**network_arguments(TwoLevelClassifier, self.hparams))
 
     def start_fresh(self) -> None:
-        """Look whether there are slice labels, take balanced weights from them, and load ``weights`` into level 1.
+        """Look whether there are slice labels, and take balanced weights from them.
 
         Raises:
             UsageError: when no training scan has a slice label, or all that have are in one fold; when balanced weights
@@ -230,8 +212,6 @@ class TwoLevelTask(ClassificationTask):
                 "slice_weights='balanced' and pseudo_rounds look at the whole training part: give a data module of "
                 "covidct, or set neither."
             )
-        if self.hparams["weights"] is not None:
-            self.model.load_backbone(self.hparams["weights"])
 
     def training_samples(self) -> Any:  # noqa: ANN401  (tasks do not import data modules)
         """The training part without augmentation, where the data module is one of the library; else None."""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 
-from covidct.errors import UsageError
 from covidct.models import UNet2d
+from covidct.models.stored_network import network_arguments
 from covidct.tasks.cosine import cosine_to_zero
 from covidct.tasks.slice_segmentation import SliceSegmentationTask
 
@@ -66,15 +66,11 @@ class UNet2dTask(SliceSegmentationTask):
     ) -> None:
         """Build the network."""
         channels = list(channels)  # a hyper-parameter as JSON has it
-        if optimizer is not None and learning_rate != _LEARNING_RATE:
-            raise UsageError(
-                "learning_rate belongs to the recipe, but another optimizer is given: set it in the arguments of that."
-            )
         super().__init__(postprocess=postprocess, optimizer=optimizer, lr_scheduler=lr_scheduler)
 
     def build_model(self) -> UNet2d:
         """The network, with random weights."""
-        return UNet2d(**{name: self.hparams[name] for name in ("in_channels", "channels", "upsample", "pad")})
+        return UNet2d(**network_arguments(UNet2d, self.hparams))
 
     def default_optimizer(self) -> torch.optim.AdamW:
         """AdamW, learning rate 1e-3: recommendation; the document is silent."""

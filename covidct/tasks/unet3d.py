@@ -10,6 +10,7 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 
 from covidct.errors import UsageError
 from covidct.models import UNet3d
+from covidct.models.stored_network import network_arguments
 from covidct.tasks.segmentation import SegmentationTask
 
 if TYPE_CHECKING:
@@ -88,10 +89,9 @@ class UNet3dTask(SegmentationTask):
     ) -> None:
         """Build the network."""
         channels = list(channels)  # a hyper-parameter as JSON has it
-        if (optimizer is not None and learning_rate != _LEARNING_RATE) or (lr_scheduler and power != _POWER):
+        if lr_scheduler is not None and power != _POWER:
             raise UsageError(
-                "learning_rate and power belong to the published recipe, but another optimizer or scheduler is given: "
-                "set them in the arguments of that one."
+                "power belongs to the published schedule, but another scheduler is given: set it in that one."
             )
         if not power >= 0:
             raise UsageError(f"power={power} must not be negative.")
@@ -106,8 +106,7 @@ class UNet3dTask(SegmentationTask):
 
     def build_model(self) -> UNet3d:
         """The network, with random weights."""
-        names = ("in_channels", "channels", "norm", "upsample", "pad", "checkpointing")
-        return UNet3d(num_classes=len(self.class_names), **{name: self.hparams[name] for name in names})
+        return UNet3d(num_classes=len(self.class_names), **network_arguments(UNet3d, self.hparams))
 
     def default_optimizer(self) -> torch.optim.Adam:
         """Adam, learning rate 1e-3: recommendation; the document is silent."""

@@ -1,20 +1,21 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 import yaml
 
+import covidct
+from covidct.cli.ensemble import make_parser
 from covidct.cli.main import run
 from covidct.functional import ContrastSplit
 from covidct.inference import triage
-from covidct.tasks import GatedEnsembleTask, load_task
+from covidct.tasks import GatedEnsembleTask, load_task, save_task
 from tests.fakes.cohort import write_volumes
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def expert(fusion: str) -> dict[str, Any]:
@@ -96,10 +97,6 @@ def test_triage_takes_the_ensemble(trained: Path, tmp_path: Path) -> None:
 
 def _without_masks(trained: Path, folder: Path) -> Path:
     """The ensemble as trained with masks by threshold, which a scan alone has."""
-    from dataclasses import replace
-
-    from covidct.tasks import save_task
-
     task = load_task(trained / "out" / "ensemble.ckpt")
     assert task.preprocessing is not None
     task.preprocessing = replace(task.preprocessing, mask_source="threshold")
@@ -107,18 +104,16 @@ def _without_masks(trained: Path, folder: Path) -> Path:
     return folder / "gate.ckpt"
 
 
-def test_the_shipped_system_is_complete() -> None:
-    """Its parts parse; every value says who set it."""
-    from pathlib import Path
-
-    import covidct
-
+def test_the_shipped_system_parses_and_is_complete(tmp_path: Path) -> None:
     path = Path(covidct.__file__).parents[1] / "examples" / "configs" / "gated_system.yaml"
-    record = yaml.safe_load(path.read_text(encoding="utf-8"))
-    assert record["clean"] is True
-    assert record["data"]["init_args"]["enhancement"] == "equalise_clahe"
-    assert record["data"]["init_args"]["masking"] == "lungs"
-    assert record["data"]["init_args"]["contrast"] == "rms"
+    found = make_parser("ensemble").parse_args([f"--config={path}", f"--out={tmp_path}"])
+    assert found.clean, "hash cleaning"
+    data = found.data.init_args
+    assert (data.masking, data.mask_source) == ("lungs", "lung_field"), "background removal"
+    assert (data.enhancement, data.contrast, data.contrast_side) == ("equalise_clahe", "rms", None)
+    tasks = {side: [one.task.class_path.rpartition(".")[2] for one in found[side]] for side in ("low", "high")}
+    assert tasks == {"low": ["TwoLevelTask"], "high": ["COVNetTask", "COVNetTask"]}
+    assert found.fusion == "mean"
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,19 @@ def test_vote_is_the_class_with_most_weight_and_ties_go_to_the_mean() -> None:
     assert fuse_probabilities(tie, torch.ones(2), rule="vote").argmax(-1).item() == 0  # means .55, .2, .25
 
 
+def test_equal_votes_are_counted_and_means_decide_between_equal_counts() -> None:
+    """As the ten last epochs of a training vote: the most calls win, whatever the means say."""
+    prob = RNG.dirichlet(np.ones(3), (10, 50))
+    found = fuse_probabilities(torch.tensor(prob), torch.ones(10), rule="vote").argmax(-1)
+    against = 0
+    for case in range(50):
+        votes = [int((prob[:, case].argmax(1) == label).sum()) for label in range(3)]
+        best = [label for label in range(3) if votes[label] == max(votes)]
+        assert found[case] == max(best, key=lambda label: prob[:, case, label].mean())
+        against += int(found[case] != prob[:, case].mean(0).argmax())
+    assert against, "some majorities go against the mean"
+
+
 @pytest.mark.parametrize("prior", [0.0, 1.0])
 def test_weights_are_the_best_that_scipy_finds(prior: float) -> None:
     of_truth = PROB[:, np.arange(30), LABEL]

@@ -15,7 +15,7 @@ from torchmetrics import MetricCollection
 
 from covidct.errors import UsageError
 from covidct.labels import CLASSES
-from covidct.metrics import CaseMetrics, triage_report
+from covidct.metrics import CaseMetrics, case_scores, triage_report
 from tests.metrics.cohorts import random_cohort
 
 
@@ -135,3 +135,17 @@ def test_two_processes_score_like_one(tmp_path: Path) -> None:
             assert record["scans"] == [row + 2**60 for row in rows], name
             assert record["local"] == [row + 2**60 for row in sorted(shares[rank])], name
             assert record["found"] == pytest.approx(expected, abs=1e-7, nan_ok=True), name
+
+
+def test_scores_of_a_vote_take_calls_and_means() -> None:
+    target = np.array([0, 0, 1, 1])
+    mean = np.array([[0.9, 0.1], [0.6, 0.4], [0.7, 0.3], [0.2, 0.8]])
+    found = case_scores(mean, target, ("non_covid", "covid"), predicted=np.array([0, 1, 1, 1]))
+    assert found["accuracy"] == 3 / 4
+    assert found["specificity_covid"] == 1 / 2
+    assert found["auroc"] == 3 / 4  # of the means: one of four pairs is the wrong way round
+    metrics = CaseMetrics(("non_covid", "covid"))
+    keys = torch.arange(4)
+    metrics.update(torch.tensor(mean), torch.tensor(target), scan=keys, subject=keys)
+    plain = {name: value.item() for name, value in metrics.compute().items()}
+    assert case_scores(mean, target, ("non_covid", "covid")) == pytest.approx(plain, rel=1e-6, nan_ok=True)

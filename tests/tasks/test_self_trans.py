@@ -136,7 +136,7 @@ def test_one_pre_training_follows_another(checkpoint: Path) -> None:
         assert all(value.equal(state[name]) for name, value in before.model.query.state_dict().items())
     assert after.model.queue.equal(queue)  # keys of other images stay behind
     with pytest.raises(WeightsError, match="do not fit"):
-        task(attention="se", version="v1").model.load_published(str(checkpoint))
+        task(attention="se", version="v1").model.load_backbone(str(checkpoint))
 
 
 def test_other_checkpoints_are_refused(trainer: MakeTrainer, tmp_path: Path, checkpoint: Path) -> None:

@@ -67,11 +67,9 @@ def test_a_scan_without_a_body_is_refused() -> None:
         prepare_volume(empty, replace(STACK, mask_source="none"))
 
 
-def test_records_without_the_field_mean_none() -> None:
+def test_records_keep_the_field() -> None:
     record = STACK.to_dict()
     assert Preprocessing.from_dict(record) == STACK
-    del record["contrast"]
-    assert Preprocessing.from_dict(record) == replace(STACK, contrast="none")
     with pytest.raises(CheckpointError, match="contrast"):
         Preprocessing.from_dict({**record, "contrast": "michelson"})
 
