@@ -10,6 +10,7 @@ from covidct.cli.command import usage_sentence
 from covidct.cli.console import make_table, note, progress, research_use, results
 from covidct.cli.out_folder import check_out_folder
 from covidct.cli.quiet import quiet_lightning
+from covidct.cli.score_board import score_cell
 from covidct.cli.train import import_parts, own_error
 from covidct.datamodules import BaseDataModule
 from covidct.errors import UsageError
@@ -138,14 +139,12 @@ def _report(system: GatedSystem, made: Namespace) -> None:
 
 def _summary(found: dict[str, TriageReport]) -> None:
     """One line a side, with intervals."""
-    table = make_table(
-        "Test part, 95 % intervals over subjects", "scans", "count", "accuracy", "macro F1", "macro AUROC"
-    )
+    from covidct.report.score_board import SHOWN
+
+    columns = ("scans", "count", *(title for _, _, title in SHOWN))
+    table = make_table("Test part, 95 % intervals over subjects", *columns)
     for title, report in found.items():
-        cells = []
-        for metric, scope in (("accuracy", "overall"), ("f1", "macro"), ("auroc", "macro")):
-            estimate = report.scores[metric][scope]
-            cells.append(f"{estimate.value:.3f} ({estimate.low:.3f}-{estimate.high:.3f})")
+        cells = [score_cell(report.scores[metric][scope]) for metric, scope, _ in SHOWN]
         table.add_row(title, str(report.cases), *cells)
     results().print(table)
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from covidct.metrics import Estimate
     from covidct.report import ScoreBoard
 
-__all__ = ("print_score_board",)
+__all__ = ("print_score_board", "score_cell")
 
 
 def print_score_board(board: ScoreBoard) -> None:
@@ -25,19 +25,19 @@ def print_score_board(board: ScoreBoard) -> None:
     for section in board.sections:
         table = make_table(section.title, "classifier", *(title for _, _, title in SHOWN), "note")
         for row in section.rows:
-            cells = [_cell(row.report.scores[metric][scope]) for metric, scope, _ in SHOWN]
+            cells = [score_cell(row.report.scores[metric][scope]) for metric, scope, _ in SHOWN]
             table.add_row(row.title, *cells, row.note)
         console.print(table)
         titles = {row.name: row.title for row in section.rows}
         for pair in section.differences:
             console.print(
-                f"macro F1, {titles[pair.a]} minus {titles[pair.b]}: {_cell(pair.f1)}, McNemar "
+                f"macro F1, {titles[pair.a]} minus {titles[pair.b]}: {score_cell(pair.f1)}, McNemar "
                 f"p = {pair.mcnemar.p_value:.2g}",
                 markup=False,
             )
 
 
-def _cell(estimate: Estimate) -> str:
+def score_cell(estimate: Estimate) -> str:
     """Value and interval."""
     from covidct.report.words import figure
 

@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from covidct.datasets.base import BaseDataset, Raw, Record, Split
 from covidct.datasets.covid_ct_names import image_key, named_subject, read_patients
 from covidct.datasets.layout import find_folder, list_scans
 from covidct.datasets.published_tables import SplitLine, read_split_files
+from covidct.datasets.splits import SPLITS
 from covidct.errors import ManifestError
 from covidct.io import cache_key, read_image
 from covidct.io.names import natural_key
@@ -29,7 +30,6 @@ __all__ = ("COVIDCT",)
 
 _log = logging.getLogger(__name__)
 _DATASET = "COVID-CT"
-_PARTS: tuple[Split, ...] = get_args(Split)
 _IMAGES, _LISTS = ("images-processed", "images"), ("data-split", "split")  # published, and the names of a mirror
 
 
@@ -128,7 +128,7 @@ class COVIDCT(BaseDataset):
 
     def _lists(self) -> dict[str, dict[Split, Path]]:
         """Folder of a class to part to split file; empty without any."""
-        names = {f"{part}{one.folder}.txt".lower(): (one.folder, part) for one in _CLASSES for part in _PARTS}
+        names = {f"{part}{one.folder}.txt".lower(): (one.folder, part) for one in _CLASSES for part in SPLITS}
         lists: dict[str, dict[Split, Path]] = {one.folder: {} for one in _CLASSES}
         for path in list_scans(_inside(self.root, _LISTS), suffixes=(".txt",)):
             if path.name.lower() in names:
@@ -136,17 +136,17 @@ class COVIDCT(BaseDataset):
                 if lists[folder].setdefault(part, path) != path:
                     raise ManifestError(f"There are two split files {path.name} in {self.root}: keep one of them.")
         here, other = (set(lists[one.folder]) for one in _CLASSES)
-        for part in _PARTS:
+        for part in SPLITS:
             if (part in here) != (part in other):
                 lacking = _CLASSES[part in here].folder
                 raise ManifestError(
                     f"The split file {part}{lacking}.txt is missing in {self.root}, the other class has its own: "
                     "download both, or remove both to leave the part out."
                 )
-        missing = [part for part in _PARTS if part not in here]
+        missing = [part for part in SPLITS if part not in here]
         if missing and here:
             _log.warning("COVID-CT: left out %s, whose split files are not in the folder.", " and ".join(missing))
-        ordered = {folder: {part: files[part] for part in _PARTS if part in files} for folder, files in lists.items()}
+        ordered = {folder: {part: files[part] for part in SPLITS if part in files} for folder, files in lists.items()}
         return ordered if here else {}
 
     def make_records(self) -> tuple[Record, ...]:

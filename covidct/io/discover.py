@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from covidct.errors import CovidctError, InputError, UsageError
+from covidct.io.dicom_header import looks_like_dicom
 from covidct.io.names import natural_key
 from covidct.io.raster import IMAGE_SUFFIXES
 from covidct.io.scan import VOLUME_NAMES, find_series
@@ -18,7 +19,7 @@ __all__ = ("ScanInput", "discover", "is_dicom")
 
 _DICOM = (".dcm", ".dicom", ".dc3", ".ima")
 _LEAST = 3  # slices of a volume
-_MAGIC_AT, _MAGIC = 128, b"DICM"  # PS3.10 section 7.1: 128 bytes of preamble, then the prefix
+_START = 136  # bytes that tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ def _is_volume(file: Path) -> bool:
 
 
 def is_dicom(file: Path) -> bool:
-    """Does the name or the prefix say that this is DICOM.
+    """Does the name or the first bytes say that this is DICOM.
 
     Args:
         file: any file; one that cannot be read is none.
@@ -119,8 +120,7 @@ def is_dicom(file: Path) -> bool:
         return True
     try:
         with file.open("rb") as stream:
-            stream.seek(_MAGIC_AT)
-            return stream.read(len(_MAGIC)) == _MAGIC
+            return looks_like_dicom(stream.read(_START))
     except OSError:
         return False
 

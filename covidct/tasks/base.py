@@ -103,9 +103,18 @@ class BaseTask(pl.LightningModule, ABC):
         Raises:
             WeightsError: when they cannot be had or do not fit.
         """
-        weights, load = self.hparams.get("weights"), getattr(self.model, "load_backbone", None)
-        if weights is not None and load is not None:
-            load(weights)
+        weights = self.hparams.get("weights")
+        if weights is not None:
+            self.load_weights(weights)
+
+    def load_weights(self, weights: str) -> None:
+        """Take over the file or the named weights ``weights``: of the network's backbone, where a task says no more.
+
+        Raises:
+            WeightsError: when they cannot be had or do not fit.
+        """
+        network: Any = self.model  # every network of a task with ``weights`` has it
+        network.load_backbone(weights)
 
     def forward(self, batch: Batch) -> Any:  # noqa: ANN401  (what the network returns)
         """Run the network on a batch of :mod:`covidct.sample`."""

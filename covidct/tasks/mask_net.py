@@ -109,12 +109,11 @@ class CovidCTMaskNetTask(ClassificationTask):
         return CovidCTMaskNet(**network_arguments(CovidCTMaskNet, self.hparams))
 
     def start_fresh(self) -> None:
-        """Take over ``weights``, and tell what of them was and was not.
+        """Take over ``weights``; say so when there are none.
 
         Raises:
             WeightsError: when the file cannot be read or its tensors do not fit.
-            UsageError: when it was trained with another backbone, truncation or mask type, on slices of other grey
-                values, or, a classifier, for other classes.
+            UsageError: see :meth:`load_weights`.
         """
         super().start_fresh()
         if self.hparams["weights"] is None:
@@ -122,8 +121,16 @@ class CovidCTMaskNetTask(ClassificationTask):
                 "CovidCTMaskNetTask has no weights: the detector is random and stays frozen; give the checkpoint of a "
                 "trained LesionMaskRCNNTask as weights."
             )
-            return
-        found = read_detector(self.hparams["weights"])
+
+    def load_weights(self, weights: str) -> None:
+        """Take over a trained detector or classifier, and tell what of it was and was not.
+
+        Raises:
+            WeightsError: when the file cannot be read or its tensors do not fit.
+            UsageError: when it was trained with another backbone, truncation or mask type, on slices of other grey
+                values, or, a classifier, for other classes.
+        """
+        found = read_detector(weights)
         found.require(backbone=self.hparams["backbone"], truncation=self.hparams["truncation"])
         found.require(mask_type=self.hparams["mask_type"])
         self._require_same_slices(found)

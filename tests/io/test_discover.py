@@ -76,6 +76,14 @@ def test_natural_order(tmp_path: Path, series: dict[str, list[str]]) -> None:
     assert [name for name, _ in found(tmp_path)] == ["case1.nii", "case9.nii", "case10.nii"]
 
 
+def test_dicom_without_preamble_and_suffix_is_known_too(tmp_path: Path, series: dict[str, list[str]]) -> None:
+    """PS3.10 files begin with 128 bytes and DICM; older ones begin with their first element, group 8."""
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "IM0001").write_bytes(b"\x08\x00\x05\x00CS\x0a\x00ISO_IR 100" + bytes(200))
+    series["s"] = ["1.2.3"]
+    assert found(tmp_path) == [("s", None)]
+
+
 def test_dicom_is_known_by_its_prefix_too(tmp_path: Path, series: dict[str, list[str]]) -> None:
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / "IM0001").write_bytes(bytes(128) + b"DICM")
