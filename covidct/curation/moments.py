@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from covidct.errors import InputError, UsageError
+from covidct.functional.moments import Moments, add_values
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,23 +21,17 @@ _BLOCK = 16  # slices that are float64 at once
 class PixelMoments:
     """Mean and standard deviation of slices, pixel by pixel.
 
-    Blocks of slices are merged by the update of Chan, Golub and LeVeque ("Algorithms for computing the sample
-    variance", Am Stat 1983;37:242, Welford's for single slices) in float64: no sum of squares, so nothing cancels.
+    Blocks of slices are merged in float64 (:func:`covidct.functional.moments.add_values`).
 
     Args:
         size: pixels per side.
-
-    Attributes:
-        count: slices so far.
     """
 
     def __init__(self, size: int = 224) -> None:
         """Start without slices."""
         if size < 1:
             raise UsageError(f"size={size} must be at least one pixel.")
-        self.count = 0
-        self._mean = np.zeros((size, size))
-        self._squares = np.zeros((size, size))
+        self._moments = Moments(0, np.zeros((size, size)), np.zeros((size, size)))
 
     def update(self, slices: NDArray[np.float32]) -> None:
         """Take in slices.
@@ -47,30 +42,26 @@ class PixelMoments:
         Raises:
             InputError: for another shape.
         """
-        if slices.ndim != 3 or slices.shape[1:] != self._mean.shape:
-            wanted = " x ".join(map(str, self._mean.shape))
+        if slices.ndim != 3 or slices.shape[1:] != self._moments.mean.shape:
+            wanted = " x ".join(map(str, self._moments.mean.shape))
             raise InputError(f"Slices of shape {slices.shape} do not fit: give (D, H, W) of {wanted} pixels.")
         for start in range(0, len(slices), _BLOCK):
-            block = slices[start : start + _BLOCK].astype(np.float64)
-            added = len(block)
-            mean = block.mean(0)
-            block -= mean
-            block *= block
-            total = self.count + added
-            shift = mean - self._mean
-            self._squares += block.sum(0) + shift * shift * (self.count * added / total)
-            self._mean += shift * (added / total)
-            self.count = total
+            self._moments = add_values(self._moments, slices[start : start + _BLOCK])
+
+    @property
+    def count(self) -> int:
+        """Slices so far."""
+        return self._moments.count
 
     @property
     def mean(self) -> NDArray[np.float64]:
         """(size, size) mean; NaN without slices."""
-        return self._mean.copy() if self.count else np.full_like(self._mean, np.nan)
+        return self._moments.mean.copy() if self.count else np.full_like(self._moments.mean, np.nan)
 
     @property
     def std(self) -> NDArray[np.float64]:
         """(size, size) standard deviation of the slices (divided by their number, numpy's default); NaN without any."""
-        return np.sqrt(self._squares / self.count) if self.count else np.full_like(self._mean, np.nan)
+        return self._moments.std
 
 
 def resize_slices(stack: NDArray[np.float32], size: int) -> NDArray[np.float32]:

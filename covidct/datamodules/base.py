@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from covidct.datamodules.building import build_blocks
 from covidct.datamodules.contrast_sides import one_side, split_of_training
 from covidct.datamodules.entries import Entries
+from covidct.datamodules.image_statistics import image_statistics
 from covidct.datamodules.lung_masks import LungMasks
 from covidct.datamodules.parts import Parts, divide
 from covidct.datamodules.prepared import PreparedSamples
@@ -130,6 +131,7 @@ class BaseDataModule(pl.LightningDataModule):
         self._max_slices: int | None = None
         self._entries = Entries(self._cache, dataset, preprocessing, skip_failures=on_failure == "skip")
         self._parts: dict[Split, list[Record]] = {}
+        self._statistics: tuple[float, float] | None = None
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -198,7 +200,7 @@ class BaseDataModule(pl.LightningDataModule):
             UsageError: when no contrast is measured or there are no training subjects.
         """
         other = copy.copy(self)
-        other.contrast_side, other.trainer = side, None
+        other.contrast_side, other.trainer, other._statistics = side, None, None
         other._parts = one_side(self.dataset, self._parts, self._contrasts, split=self.contrast_split, side=side)
         return other
 
@@ -225,6 +227,21 @@ class BaseDataModule(pl.LightningDataModule):
         counts = torch.bincount(torch.tensor(labels, dtype=torch.int64), minlength=len(self.class_names)).float()
         weights = counts.sum() / (len(counts) * counts.clamp(min=1))
         return torch.where(counts > 0, weights, 0.0)
+
+    def image_statistics(self) -> tuple[float, float]:
+        """Mean and population standard deviation over all pixels of the training part, without augmentation.
+
+        Computed once, from the prepared images as they are on disk: the same on every process.
+
+        Returns:
+            Mean in [0, 1] and standard deviation > 0.
+
+        Raises:
+            UsageError: when there is nothing to train on, or all pixels have one value.
+        """
+        if self._statistics is None:
+            self._statistics = image_statistics(self.samples("train"))
+        return self._statistics
 
     def train_dataloader(self) -> ResumableLoader:
         """Shuffled or balanced batches of the training part, with augmentation.
