@@ -38,7 +38,7 @@ class BaseTask(pl.LightningModule, ABC):
 
     Attributes:
         inputs: batch keys that the network takes, in the order of its arguments.
-        kind: which column of :mod:`covidct.sample` the batches follow.
+        kinds: columns of :mod:`covidct.sample` that the batches may follow; the first, where no data module tells.
         target: batch key that the loss needs beside the inputs.
         optimizer_arguments: arguments of :meth:`default_optimizer`, as far as a task has them; not to be set beside
             another optimizer.
@@ -54,7 +54,7 @@ class BaseTask(pl.LightningModule, ABC):
     """
 
     inputs: ClassVar[tuple[str, ...]]
-    kind: ClassVar[Kind]
+    kinds: ClassVar[tuple[Kind, ...]]
     target: ClassVar[str] = "label"
     optimizer_arguments: ClassVar[tuple[str, ...]] = ("learning_rate", "weight_decay")
 
@@ -92,6 +92,11 @@ class BaseTask(pl.LightningModule, ABC):
     @abstractmethod
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes, index = label."""
+
+    @property
+    def kind(self) -> Kind:
+        """Which column of :mod:`covidct.sample` the batches follow: that of the pre-processing, one of :attr:`kinds`."""
+        return self.kinds[0] if self.preprocessing is None else self.preprocessing.kind
 
     def default_lr_scheduler(self, optimizer: Optimizer) -> Any:  # noqa: ANN401  (torch has no common base)
         """The learning rate scheduler of the published recipe; None keeps the rate."""
@@ -168,12 +173,13 @@ class BaseTask(pl.LightningModule, ABC):
         """Agree with the data module on the pre-processing.
 
         Raises:
-            UsageError: when the data module's pre-processing or classes are not the task's.
+            UsageError: when the data module's kind, pre-processing or classes are not the task's.
         """
         self._batch_checked = False
         asked = getattr(getattr(self.trainer, "datamodule", None), "preprocessing", None)
         if asked is not None:
             own = self.own_preprocessing(asked)
+            self._require_kind(own)
             self._require_classes(own)
             self.require_preprocessing(asked)
             self.preprocessing = self.preprocessing or own
@@ -260,6 +266,14 @@ class BaseTask(pl.LightningModule, ABC):
             raise UsageError(
                 f"The published optimizer alone takes {' and '.join(names)} of the task, but another one is given: set "
                 "them in the arguments of that one."
+            )
+
+    def _require_kind(self, preprocessing: Preprocessing) -> None:
+        """Refuse samples of a shape that the network does not take."""
+        if preprocessing.kind not in self.kinds:
+            raise UsageError(
+                f"{type(self).__name__} takes data of kind {' or '.join(self.kinds)}, the data module gives "
+                f"{preprocessing.kind}: use a data module of that kind, or another task."
             )
 
     def _require_classes(self, preprocessing: Preprocessing) -> None:

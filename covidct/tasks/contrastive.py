@@ -65,7 +65,7 @@ class ContrastiveTask(BaseTask):
 
     model: SelfTransDenseNet
     inputs: ClassVar[tuple[str, ...]] = ("views",)
-    kind: ClassVar[Kind] = "ct_slice"
+    kinds: ClassVar[tuple[Kind, ...]] = ("ct_slice",)
     target: ClassVar[str] = "views"  # the other view
 
     def __init__(

@@ -69,7 +69,7 @@ class COVNetTask(ClassificationTask):
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("image", "slice_mask")
-    kind: ClassVar[Kind] = "ct_volume"
+    kinds: ClassVar[tuple[Kind, ...]] = ("ct_volume",)
     model: COVNet
 
     def __init__(

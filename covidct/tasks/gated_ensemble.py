@@ -66,7 +66,7 @@ class GatedEnsembleTask(ClassificationTask):
     """
 
     inputs: tuple[str, ...]  # type: ignore[misc]  # as the experts need
-    kind: Kind  # type: ignore[misc]
+    kinds: tuple[Kind, ...]  # type: ignore[misc]
     model: GatedEnsemble
     paper: ClassVar[dict[str, list[dict[str, Any]]]] = {
         "low": [{"name": "TwoLevelClassifier", "arguments": {}}],
@@ -99,7 +99,7 @@ class GatedEnsembleTask(ClassificationTask):
             optimizer=optimizer,
             lr_scheduler=lr_scheduler,
         )
-        self.kind = kind
+        self.kinds = (kind,)
         self.inputs = self.model.inputs
 
     def build_model(self) -> GatedEnsemble:

@@ -62,7 +62,7 @@ class LesionMaskRCNNTask(DetectionTask):
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("image",)
-    kind: ClassVar[Kind] = "ct_slice"
+    kinds: ClassVar[tuple[Kind, ...]] = ("ct_slice",)
 
     def __init__(
         self,

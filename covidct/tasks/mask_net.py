@@ -74,7 +74,7 @@ class CovidCTMaskNetTask(ClassificationTask):
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("image",)
-    kind: ClassVar[Kind] = "ct_slice"
+    kinds: ClassVar[tuple[Kind, ...]] = ("ct_slice",)
     model: CovidCTMaskNet
 
     def __init__(

@@ -58,7 +58,7 @@ class MaskedGAPResNetTask(ClassificationTask):
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("image", "lung_mask", "slice_mask")
-    kind: ClassVar[Kind] = "ct_volume"
+    kinds: ClassVar[tuple[Kind, ...]] = ("ct_volume",)
     model: MaskedGAPResNet
 
     def __init__(

@@ -76,7 +76,7 @@ class ResNeXtPlusTask(ClassificationTask):
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("image", "lung_mask", "slice_mask")
-    kind: ClassVar[Kind] = "ct_volume"
+    kinds: ClassVar[tuple[Kind, ...]] = ("ct_volume",)
     model: ResNeXtPlus
     test_slice_metrics: SliceMetrics | None
 

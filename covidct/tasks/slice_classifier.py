@@ -60,7 +60,7 @@ class SliceClassifierTask(ClassificationTask):
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("image",)
-    kind: ClassVar[Kind] = "ct_slice"
+    kinds: ClassVar[tuple[Kind, ...]] = ("ct_slice", "cxr")
     model: SliceClassifier
 
     def __init__(

@@ -42,7 +42,7 @@ class SliceSegmentationTask(BaseTask):
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("image",)
-    kind: ClassVar[Kind] = "ct_slice"
+    kinds: ClassVar[tuple[Kind, ...]] = ("ct_slice",)
     target: ClassVar[str] = "lung_mask"
 
     def __init__(

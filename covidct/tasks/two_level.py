@@ -124,7 +124,7 @@ class TwoLevelTask(ClassificationTask):
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("image", "slice_mask")
-    kind: ClassVar[Kind] = "ct_volume"
+    kinds: ClassVar[tuple[Kind, ...]] = ("ct_volume",)
     optimizer_arguments: ClassVar[tuple[str, ...]] = ("learning_rate", "level2_learning_rate", "weight_decay")
     model: TwoLevelClassifier
     pseudo_bar: Tensor

@@ -66,7 +66,7 @@ class UNet3dTask(SegmentationTask):
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("image",)
-    kind: ClassVar[Kind] = "ct_volume"
+    kinds: ClassVar[tuple[Kind, ...]] = ("ct_volume",)
     model: UNet3d
 
     def __init__(

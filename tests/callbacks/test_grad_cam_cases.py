@@ -179,7 +179,7 @@ class FlatTask(ClassificationTask):
     """Its task."""
 
     inputs = ("image",)
-    kind = "cxr"
+    kinds = ("cxr",)
 
     def build_model(self) -> nn.Module:
         return Flat()

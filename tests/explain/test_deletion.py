@@ -40,7 +40,7 @@ class SumTask(ClassificationTask):
     """The task of the sum."""
 
     inputs = ("image",)
-    kind = "ct_volume"
+    kinds = ("ct_volume",)
 
     def __init__(self) -> None:
         super().__init__(num_classes=2)

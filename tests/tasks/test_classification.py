@@ -188,7 +188,7 @@ class Talkative(ClassificationTask):
     """Its network returns a dict."""
 
     inputs = ("image",)
-    kind = "ct_volume"
+    kinds = ("ct_volume",)
 
     def build_model(self) -> torch.nn.Module:
         return Brightness()
