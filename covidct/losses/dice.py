@@ -105,11 +105,7 @@ class DiceBCELoss(nn.Module):
         Raises:
             UsageError: when the shapes do not belong together.
         """
-        if logits.shape[1] != 1 or target.shape != logits.shape:
-            raise UsageError(
-                f"DiceBCELoss needs logits and a target (B, 1, ...) of one shape, not {tuple(logits.shape)} and "
-                f"{tuple(target.shape)}."
-            )
+        require_one_structure(logits, target, loss="DiceBCELoss")
         with torch.autocast(logits.device.type, enabled=False):
             found, wanted = logits.float(), (target != 0).float()
             dice: Tensor = self.dice(found, wanted).flatten()
@@ -117,3 +113,21 @@ class DiceBCELoss(nn.Module):
             cross = nn.functional.binary_cross_entropy_with_logits(found, wanted)
             loss: Tensor = self.dice_weight * (dice * shown).mean() + self.bce_weight * cross
         return loss
+
+
+def require_one_structure(logits: Tensor, target: Tensor, *, loss: str) -> None:
+    """Refuse shapes that are not one logit and one truth of each pixel.
+
+    Args:
+        logits: (B, 1, ...).
+        target: of the same shape.
+        loss: its name, for the message.
+
+    Raises:
+        UsageError: says which shapes are given.
+    """
+    if logits.shape[1] != 1 or target.shape != logits.shape:
+        raise UsageError(
+            f"{loss} needs logits and a target (B, 1, ...) of one shape, not {tuple(logits.shape)} and "
+            f"{tuple(target.shape)}."
+        )

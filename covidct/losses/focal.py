@@ -39,8 +39,7 @@ class FocalLoss(nn.Module):
     def __init__(self, gamma: float = 2.0, *, weight: Sequence[float] | None = None) -> None:
         """Keep the weights as a buffer."""
         super().__init__()
-        if not 0 <= gamma < math.inf:
-            raise UsageError(f"gamma={gamma} is not usable: give a finite number of at least 0.")
+        check_gamma(gamma)
         if weight is not None and not all(0 <= factor < math.inf for factor in weight):
             raise UsageError(f"weight={list(weight)} is not usable: give one finite factor of at least 0 per class.")
         self.gamma = gamma
@@ -87,7 +86,30 @@ def focal_loss(logits: Tensor, target: Tensor, *, gamma: float = 2.0, weight: Te
     with torch.autocast(logits.device.type, enabled=False):
         exact = logits if logits.dtype == torch.float64 else logits.float()
         cross = F.cross_entropy(exact, target, reduction="none")  # -log p_t
-        # The power of 0 has no finite derivative where 0 < gamma < 1.
-        wrong = -torch.expm1(-cross).clamp_max(-torch.finfo(exact.dtype).tiny)  # 1 - p_t, exact near 0
-        terms = wrong**gamma * cross if gamma else cross
+        terms = focal_terms(cross, gamma=gamma)
         return (terms if weight is None else terms * weight.to(exact.dtype)[target]).mean()
+
+
+def check_gamma(gamma: float) -> None:
+    """Refuse a gamma out of range.
+
+    Raises:
+        UsageError: says what to give.
+    """
+    if not 0 <= gamma < math.inf:
+        raise UsageError(f"gamma={gamma} is not usable: give a finite number of at least 0.")
+
+
+def focal_terms(cross: Tensor, *, gamma: float) -> Tensor:
+    """Focal loss of each sample or pixel from its cross-entropy.
+
+    Args:
+        cross: ``-log p_t``, any shape, at least 0, in the precision to compute in.
+        gamma: at least 0.
+
+    Returns:
+        ``(1 - p_t)^gamma (-log p_t)``, of that shape. Its gradient is finite.
+    """
+    # The power of 0 has no finite derivative where 0 < gamma < 1.
+    wrong = -torch.expm1(-cross).clamp_max(-torch.finfo(cross.dtype).tiny)  # 1 - p_t, exact near 0
+    return wrong**gamma * cross if gamma else cross
