@@ -1,5 +1,6 @@
 from .covnet import COVNet as COVNet
 from .csrnet import CSRNet as CSRNet
+from .fpn_densenet import FPNDenseNet as FPNDenseNet
 from .gated_ensemble import GatedEnsemble as GatedEnsemble
 from .lesion_detector import LesionDetector as LesionDetector
 from .lesion_map import LesionMap as LesionMap
@@ -27,6 +28,7 @@ __all__ = (
     "COVNet",
     "CSRNet",
     "CovidCTMaskNet",
+    "FPNDenseNet",
     "GatedEnsemble",
     "InferenceUNet3d",
     "LesionDetector",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import nn
@@ -14,7 +14,14 @@ from torchvision import models as tv
 from covidct.errors import BatchError, UsageError, WeightsError
 from covidct.layers import Attention, insert_attention, recompute
 from covidct.models.contrastive_weights import is_checkpoint, read_contrastive
-from covidct.models.imagenet import IMAGENET_MEAN, IMAGENET_STD
+from covidct.models.imagenet import (
+    IMAGENET_GREY_MEAN,
+    IMAGENET_GREY_STD,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    modern_name,
+    statistics_buffer,
+)
 from covidct.models.volume_inputs import check_statistics
 from covidct.weights import batch_counters, imagenet_weights, load_state
 
@@ -41,6 +48,7 @@ class Trunk(nn.Module):
 
     Attributes:
         backbone: its name.
+        in_channels: of the images that the network sees.
         attention: its attention blocks, None without.
         width: F, number of features.
         last_maps: name of the submodule of ``network`` that gives the last feature map, as it is pooled; None where
@@ -49,15 +57,20 @@ class Trunk(nn.Module):
     Args:
         backbone: any torchvision classification network with a linear classifier (``"resnet50"``,
             ``"resnext50_32x4d"``, ``"densenet169"``, ``"efficientnet_b0"``, ...).
+        in_channels: 3: the published network, a grey image is repeated for it; 1: its first convolution takes one
+            channel, with kernels that are the sums of the three channels' (of published weights and of random ones). As
+            long as the channels have one mean and standard deviation, both give the same features of a grey image.
         attention: blocks put into a ResNet, ResNeXt or DenseNet; see :func:`covidct.layers.insert_attention`.
         running_estimates: False: batch normalisation keeps none, it takes its statistics from what passes it in
             evaluation too.
-        mean: of one or three channels, in [0, 1]; None is ImageNet's.
-        std: of one or three channels, above 0; None is ImageNet's.
+        mean: of one or three channels, in [0, 1], one where ``in_channels`` is 1; None is ImageNet's, of one channel
+            the mean of its three.
+        std: of one or three channels, above 0; as ``mean``.
         weights: what :meth:`load_published` takes, loaded at once; None is random initialisation.
 
     Raises:
-        UsageError: for an unknown network, attention that does not suit it, or impossible statistics.
+        UsageError: for an unknown network, another number of channels, attention that does not suit it, or impossible
+            statistics.
         WeightsError: when ``weights`` cannot be had.
     """
 
@@ -68,6 +81,7 @@ class Trunk(nn.Module):
         self,
         backbone: str,
         *,
+        in_channels: Literal[1, 3] = 3,
         attention: Attention | None = None,
         running_estimates: bool = True,
         mean: Sequence[float] | None = None,
@@ -81,7 +95,14 @@ class Trunk(nn.Module):
                 f"backbone={backbone!r} is no torchvision network with a linear classifier: use one such as 'resnet50',"
                 " 'resnext50_32x4d', 'densenet169' or 'efficientnet_b0'."
             )
+        if in_channels not in (1, 3):
+            raise UsageError(
+                f"in_channels={in_channels!r} is not usable: give 1 (grey) or 3 (grey repeated, or colour)."
+            )
         network = tv.get_model(backbone, weights=None)
+        self._stem = next(name for name, part in network.named_modules() if isinstance(part, nn.Conv2d))
+        if in_channels == 1:
+            _take_grey(network, self._stem)
         self._classifier, last = [pair for pair in network.named_modules() if isinstance(pair[1], nn.Linear)][-1]
         network.set_submodule(self._classifier, nn.Identity())
         if attention is not None:
@@ -94,14 +115,16 @@ class Trunk(nn.Module):
             for norm in _norms(network):
                 norm.running_mean = norm.running_var = norm.num_batches_tracked = None
                 norm.track_running_stats = False
-        self.backbone, self.attention = backbone, attention
+        self.backbone, self.in_channels, self.attention = backbone, in_channels, attention
         self.width = last.in_features
         self.last_maps = next((name for name in _LAST_MAPS if hasattr(network, name)), None)
         if backbone.startswith(_CHANNELS_LAST):
             self.last_maps = None
         self.network = network.to(memory_format=torch.channels_last)
-        for name, given, usual in (("mean", mean, IMAGENET_MEAN), ("std", std, IMAGENET_STD)):
-            self.register_buffer(name, _statistic(name, usual if given is None else given))
+        usual = (IMAGENET_GREY_MEAN, IMAGENET_GREY_STD) if in_channels == 1 else (IMAGENET_MEAN, IMAGENET_STD)
+        for name, given, imagenet in (("mean", mean, usual[0]), ("std", std, usual[1])):
+            values = imagenet if given is None else given
+            self.register_buffer(name, statistics_buffer(name, values, channels=in_channels))
         if weights is not None:
             self.load_published(weights)
 
@@ -111,8 +134,8 @@ class Trunk(nn.Module):
         Args:
             weights: name in torchvision's weights enum of the backbone, or path of a file with torchvision's names; or
                 a ``.ckpt`` file of :class:`covidct.tasks.SelfTransTask`, whose query trunk is taken whole, attention
-                too: backbone, attention, mean and standard deviation must be this network's. Running estimates are
-                left out where this network keeps none.
+                too: backbone, attention, mean and standard deviation must be this network's, and it must have three
+                input channels. Running estimates are left out where this network keeps none.
 
         Raises:
             UsageError: when the backbone has no weights of that name.
@@ -131,6 +154,8 @@ class Trunk(nn.Module):
                 f"{name} holds a {stored.backbone} with attention={stored.attention}, not a {self.backbone} with "
                 f"attention={self.attention}: set backbone and attention as there."
             )
+        if self.in_channels != 3:
+            raise WeightsError(f"{name} holds a {self.backbone} of three input channels: set in_channels=3.")
         if any((stored.trunk[key] != own).any() for key, own in (("mean", self.mean), ("std", self.std))):
             mean, std = ([round(v, 8) for v in stored.trunk[key].flatten().tolist()] for key in ("mean", "std"))
             raise WeightsError(
@@ -145,7 +170,8 @@ class Trunk(nn.Module):
     def load_torchvision(self, state: Mapping[str, Tensor], *, source: str) -> None:
         """Load a state under torchvision's names; attention blocks keep theirs, the classifier is left out.
 
-        Running estimates are left out too where the network keeps none.
+        Running estimates are left out too where the network keeps none. Kernels of three channels are added up where
+        the network has one.
 
         Args:
             state: names to tensors.
@@ -160,18 +186,22 @@ class Trunk(nn.Module):
         for name, value in (batch_counters(state) | dict(state)).items():
             if name.startswith(prefix):
                 continue
-            modern = re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", name)  # files older than 2018
+            modern = modern_name(name)
             inside = re.sub(r"\.(bn[23])\.", r".\1.norm.", modern)
             ours = inside if inside in known else modern
             if ours in known or not ours.endswith(_STATISTICS):
                 found[ours] = value
+        stem = f"{self._stem}.weight"
+        if self.in_channels == 1 and stem in found and found[stem].ndim == 4:
+            found[stem] = found[stem].sum(1, keepdim=True)
         load_state(self.network, found, source=source)
 
     def forward(self, images: Tensor) -> Tensor:
         """Features of images.
 
         Args:
-            images: (N, C, H, W) float32 in [0, 1], C = 1 or 3; one channel is repeated.
+            images: (N, C, H, W) float32 in [0, 1]; C = 1, or 3 where the network has three input channels, for which
+                one channel is repeated.
 
         Returns:
             (N, F) in the dtype of the network.
@@ -208,14 +238,16 @@ class Trunk(nn.Module):
         return x
 
     def _normalised(self, images: Tensor) -> Tensor:
-        """Images as the network takes them, (N, 3, H, W)."""
-        if images.ndim != 4 or images.shape[1] not in (1, 3):
-            raise BatchError(f"'image' must be (N, 1 or 3, H, W), its shape is {tuple(images.shape)}.")
+        """Images as the network takes them, (N, ``in_channels``, H, W)."""
+        if images.ndim != 4 or images.shape[1] not in (1, self.in_channels):
+            channels = "1 or 3" if self.in_channels == 3 else "1"
+            raise BatchError(f"'image' must be (N, {channels}, H, W), its shape is {tuple(images.shape)}.")
         height, width = images.shape[-2:]
         self._require_size(height, width)
         if any(norm.training or not norm.track_running_stats for norm in _norms(self.network)):
             check_statistics(len(images), (height, width))
-        x = ((images - self.mean) / self.std).expand(-1, 3, -1, -1)  # statistics of one channel leave one
+        x = (images - self.mean) / self.std
+        x = x.expand(-1, self.in_channels, -1, -1)  # statistics of one channel leave one
         return x.contiguous(memory_format=torch.channels_last)
 
     def _require_size(self, height: int, width: int) -> None:
@@ -225,6 +257,18 @@ class Trunk(nn.Module):
         if min(height, width) < least or (fixed and (height, width) != (fixed, fixed)):
             wanted = f"images of {fixed}x{fixed} pixels" if fixed else f"at least {least} pixels per side"
             raise BatchError(f"{self.backbone} takes {wanted}, not {height}x{width}: set the size of the data module.")
+
+
+def _take_grey(network: nn.Module, stem: str) -> None:
+    """Put in a first convolution of one channel, with kernels that are the sums of the three channels'."""
+    old = network.get_submodule(stem)
+    if not isinstance(old, nn.Conv2d) or not isinstance(old.padding, tuple):
+        raise UsageError(f"{type(network).__name__} has no first convolution to take grey images: use in_channels=3.")
+    shape = {"kernel_size": old.kernel_size, "stride": old.stride, "padding": old.padding, "dilation": old.dilation}
+    new = nn.Conv2d(1, old.out_channels, bias=old.bias is not None, **shape)
+    new.weight = nn.Parameter(old.weight.detach().sum(1, keepdim=True))
+    new.bias = old.bias
+    network.set_submodule(stem, new)
 
 
 def _norms(network: nn.Module) -> list[_BatchNorm]:
@@ -249,11 +293,3 @@ def _parts(network: nn.Module, backbone: str) -> tuple[list[nn.Module], list[nn.
 def _is_attention(name: str) -> bool:
     """Whether an entry belongs to an inserted block."""
     return re.search(r"\.attention\.|^features\.attention\d", name) is not None
-
-
-def _statistic(name: str, values: Sequence[float]) -> Tensor:
-    """Mean or standard deviation as (1, 1 or 3, 1, 1)."""
-    low = 0 if name == "mean" else 1e-6
-    if len(values) not in (1, 3) or not all(low <= value <= 1 for value in values):
-        raise UsageError(f"{name}={list(values)} is not usable: give one or three numbers for images in [0, 1].")
-    return torch.tensor(values, dtype=torch.float32).view(1, -1, 1, 1)
