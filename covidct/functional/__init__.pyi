@@ -25,6 +25,8 @@ from .logits import labels_from_logits as labels_from_logits
 from .lung_field import LungField as LungField
 from .lung_field import lung_field as lung_field
 from .lung_parts import keep_lungs as keep_lungs
+from .lung_shadow import clean_lung_mask as clean_lung_mask
+from .lung_shadow import lung_area_share as lung_area_share
 from .lungs import segment_lungs as segment_lungs
 from .pooling import mask_weighted_gap as mask_weighted_gap
 from .pooling import mask_weights as mask_weights
@@ -52,6 +54,7 @@ __all__ = (
     "body_mask",
     "case_features",
     "clahe",
+    "clean_lung_mask",
     "closing",
     "contrast_score",
     "dilate",
@@ -68,6 +71,7 @@ __all__ = (
     "labels_from_logits",
     "lesion_instances",
     "lesion_table",
+    "lung_area_share",
     "lung_field",
     "lung_mask_2d",
     "mask_weighted_gap",

@@ -4,6 +4,7 @@ from .contrastive import ContrastiveTask as ContrastiveTask
 from .convert import convert_reference as convert_reference
 from .covnet import COVNetTask as COVNetTask
 from .detection import DetectionTask as DetectionTask
+from .fpn_densenet import FPNDenseNetTask as FPNDenseNetTask
 from .gated_ensemble import GatedEnsembleTask as GatedEnsembleTask
 from .join_experts import join_experts as join_experts
 from .lesion_mask_rcnn import LesionMaskRCNNTask as LesionMaskRCNNTask
@@ -27,6 +28,7 @@ __all__ = (
     "ContrastiveTask",
     "CovidCTMaskNetTask",
     "DetectionTask",
+    "FPNDenseNetTask",
     "GatedEnsembleTask",
     "LesionMaskRCNNTask",
     "MaskedGAPResNetTask",

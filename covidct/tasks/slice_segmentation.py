@@ -1,4 +1,4 @@
-"""``SliceSegmentationTask``: loss, scores and predicted masks of every network that finds the lungs in a slice."""
+"""``SliceSegmentationTask``: loss, scores and predicted masks of every network that finds the lungs in an image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from covidct.metrics import SliceMaskMetrics
 from covidct.tasks.base import BaseTask
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
 
     from covidct.preprocessing import Preprocessing
     from covidct.sample import Batch, Kind
@@ -26,7 +28,7 @@ _CLASSES = ("background", "lung")
 
 
 class SliceSegmentationTask(BaseTask):
-    """Lungs of either side against the rest in slices, whatever the classes of the data set are.
+    """Lungs of either side against the rest in slices or X-rays, whatever the classes of the data set are.
 
     Logs ``<stage>_loss`` and at the end of each epoch ``<stage>_dice`` and ``<stage>_dice_slice`` of
     :class:`covidct.metrics.SliceMaskMetrics`. Training scores are those of the plain threshold and the weights of the
@@ -36,7 +38,7 @@ class SliceSegmentationTask(BaseTask):
     masks of a data set does not bind: they are what is compared with, not what the network sees.
 
     Args:
-        postprocess: keep the two largest parts of each slice and fill their holes in validation, test and prediction.
+        postprocess: mend the masks (:meth:`mend_mask`) in validation, test and prediction.
         optimizer: as in :class:`BaseTask`.
         lr_scheduler: as in :class:`BaseTask`.
     """
@@ -55,7 +57,15 @@ class SliceSegmentationTask(BaseTask):
         """Build the network and the loss."""
         super().__init__(optimizer=optimizer, lr_scheduler=lr_scheduler)
         self.postprocess = postprocess
-        self.loss = DiceBCELoss()
+        self.loss = self.new_loss()
+
+    def new_loss(self) -> nn.Module:
+        """The loss of logits and masks, both (B, 1, H, W); soft Dice and cross-entropy."""
+        return DiceBCELoss()
+
+    def mend_mask(self, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """What is made of a mask (H, W) in {0, 1}: the two largest parts, their holes filled."""
+        return mend(mask, 2)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -100,7 +110,7 @@ class SliceSegmentationTask(BaseTask):
         mask = (logits > 0).to(torch.uint8)
         if not self.postprocess:
             return mask
-        kept = [torch.from_numpy(mend(one[0].cpu().numpy(), 2)) for one in mask]
+        kept = [torch.from_numpy(self.mend_mask(one[0].cpu().numpy())) for one in mask]
         return torch.stack(kept)[:, None].to(mask.device)
 
     def _new_metrics(self, stage: str) -> SliceMaskMetrics:

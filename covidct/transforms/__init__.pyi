@@ -8,6 +8,7 @@ from .enhance import EqualiseHistogramd as EqualiseHistogramd
 from .enhance import StochasticEnhanced as StochasticEnhanced
 from .enhance import ToneMapd as ToneMapd
 from .field_of_view import RandFieldOfViewd as RandFieldOfViewd
+from .fpn_densenet_augment import fpn_densenet_augment as fpn_densenet_augment
 from .in_plane import InPlaned as InPlaned
 from .masked import mask_again as mask_again
 from .prepare import prepare_image as prepare_image
@@ -37,6 +38,7 @@ __all__ = (
     "WindowHUd",
     "default_augment",
     "draw_slices",
+    "fpn_densenet_augment",
     "mask_again",
     "moco_views",
     "prepare_image",
