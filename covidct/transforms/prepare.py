@@ -27,6 +27,7 @@ from covidct.sample import Sample
 from covidct.transforms.contrast import contrast_of_slices, contrast_of_stack
 from covidct.transforms.lung_source import given_lungs, lungs_of_volume
 from covidct.transforms.resize import resize_affine, resize_slices, resize_spacing
+from covidct.transforms.xray_checks import check_xray
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -168,7 +169,9 @@ def prepare_image(
         Like :func:`prepare_slices` with N = 1; ``position`` is 0 and absent for X-rays.
 
     Raises:
-        InputError: when a needed mask is missing or there is no lung in it.
+        InputError: when a needed mask is missing, has another size, or there is no lung in it, and for an X-ray that
+            is too small or of one value.
+        ModalityError: for another kind of image in the place of an X-ray.
         UsageError: for an unknown mask source, or a window.
     """
     _check(preprocessing, preprocessing.kind, "unit")
@@ -176,6 +179,10 @@ def prepare_image(
         raise UsageError("A single image is no volume: use preprocessing of kind 'ct_slice' or 'cxr'.")
     grey = image.array if image.array.ndim == 2 else cv2.cvtColor(image.array, cv2.COLOR_RGB2GRAY)
     lungs = given_lungs(preprocessing, lung_mask, "This image")
+    if preprocessing.kind == "cxr":
+        check_xray(image, grey)
+    if lungs is not None and lungs.shape != grey.shape:
+        raise InputError(f"The lung mask has {lungs.shape} pixels, the image {grey.shape}: give a mask of this image.")
     masks = {"lung_mask": lungs, "lesion_mask": lesion_mask}
     stack, resized = resize_slices(
         grey[None], {k: None if m is None else m[None] for k, m in masks.items()}, preprocessing.size

@@ -56,10 +56,10 @@ def test_they_are_computed_once_and_anew_in_another_process(tmp_path: Path, monk
 
 
 class Grey(FakeCXR):
-    """X-rays of one value."""
+    """Chequered X-rays, of one value at a fourth of their size."""
 
     def load(self, source: int) -> Raw:
-        return Raw(Image(np.full((20, 20), 0.3, np.float32)))
+        return Raw(Image((np.indices((64, 64)).sum(0) % 2).astype(np.float32)))
 
 
 def test_constant_images_are_refused(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def test_slices_share_scan_and_subject() -> None:
 def test_image_sample() -> None:
     sample = FakeCXR()[0]
     check_sample(sample, "cxr")
-    assert sample["image"].shape == (1, 24, 32)
+    assert sample["image"].shape == (1, 72, 96)
     assert torch.isnan(sample["spacing"]).all()
 
 

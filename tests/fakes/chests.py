@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -107,7 +107,7 @@ class FakeSlices(FakeVolumes):
 
 
 class FakeCXR(FakeVolumes):
-    """The middle coronal plane of each chest as an image in [0, 1]."""
+    """The middle coronal plane of each chest as an image in [0, 1], 72 x 96 pixels."""
 
     kind: Kind = "cxr"
     intensity: Intensity = "unit"
@@ -117,7 +117,12 @@ class FakeCXR(FakeVolumes):
         assert isinstance(raw.scan, Volume)
         assert raw.lung_mask is not None
         unit = np.clip((raw.scan.array[:, 16] + 1000) / 1100, 0, 1).astype(np.float32)
-        return Raw(Image(unit), lung_mask=raw.lung_mask[:, 16].copy())
+        return Raw(Image(_enlarged(unit)), lung_mask=_enlarged(raw.lung_mask[:, 16]))
+
+
+def _enlarged(plane: NDArray[Any]) -> NDArray[Any]:
+    """Three times the pixels along each side, without values in between."""
+    return plane.repeat(3, axis=0).repeat(3, axis=1)
 
 
 def paint(raw: Raw) -> NDArray[np.float32]:
@@ -165,4 +170,4 @@ class PaintedCXR(PaintedVolumes):
         raw = super().load(source)
         assert isinstance(raw.scan, Volume)
         assert raw.lung_mask is not None
-        return Raw(Image(raw.scan.array[:, 16].copy()), lung_mask=raw.lung_mask[:, 16].copy())
+        return Raw(Image(_enlarged(raw.scan.array[:, 16])), lung_mask=_enlarged(raw.lung_mask[:, 16]))
