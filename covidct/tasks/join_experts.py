@@ -59,7 +59,7 @@ def join_experts(
         UsageError: when the experts differ in classes or pre-processing, or the weights do not fit.
     """
     experts = {Path(path): _load(path) for path in (*low, *high)}
-    common = _common_preprocessing({path.name: task for path, task in experts.items()}, split)
+    common = _common_preprocessing(experts, split)
     tasks = {"low": [experts[Path(path)] for path in low], "high": [experts[Path(path)] for path in high]}
     joined = GatedEnsembleTask(
         low=[_describe(task) for task in tasks["low"]],
@@ -88,12 +88,12 @@ def _load(path: str | os.PathLike[str]) -> ClassificationTask:
     return task
 
 
-def _common_preprocessing(tasks: dict[str, ClassificationTask], split: ContrastSplit) -> Preprocessing:
+def _common_preprocessing(tasks: dict[Path, ClassificationTask], split: ContrastSplit) -> Preprocessing:
     """The pre-processing that all experts share; they need no contrast themselves."""
-    records = {name: task.preprocessing for name, task in tasks.items() if task.preprocessing is not None}
+    records = {path: task.preprocessing for path, task in tasks.items() if task.preprocessing is not None}
     first, *others = [replace(record, contrast=split.measure) for record in records.values()]
-    for name, other in zip(list(records)[1:], others, strict=True):
-        first.require_same(other, what=name)
+    for path, other in zip(list(records)[1:], others, strict=True):
+        first.require_same(other, what=f"{path.parent.name}/{path.name}")  # experts may all be called last.ckpt
     return first
 
 

@@ -122,6 +122,12 @@ def test_experts_of_other_preprocessing_or_kind_are_refused(tmp_path: Path) -> N
     other = expert(tmp_path / "high.ckpt", seed=2, preprocessing=replace(PREPROCESSING, enhancement="tone"))
     with pytest.raises(UsageError, match="enhancement"):
         join_experts(low=[low], high=[other], split=SPLIT)
+    namesakes = [tmp_path / side / "last.ckpt" for side in ("low", "high")]
+    turned = replace(PREPROCESSING, classes=PREPROCESSING.classes[::-1])
+    for path, record in zip(namesakes, (PREPROCESSING, turned), strict=True):
+        expert(path, seed=1, preprocessing=record)
+    with pytest.raises(UsageError, match=r"classes.*high/last\.ckpt"):
+        join_experts(low=namesakes[:1], high=namesakes[1:], split=SPLIT)
     with pytest.raises(UsageError, match="high_weights"):
         join_experts(low=[low], high=[low], split=SPLIT, high_weights=[1, 2])
     unet = UNet3dTask(channels=[4, 8])
