@@ -1,8 +1,8 @@
-"""``SliceClassifier``: any torchvision network as a classifier of CT slices."""
+"""``SliceClassifier``: any torchvision network as a classifier of CT slices and chest X-rays."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from torch import nn
 
@@ -20,18 +20,23 @@ __all__ = ("SliceClassifier",)
 
 
 class SliceClassifier(nn.Module):
-    """Classify CT slices: a torchvision trunk, optionally with attention blocks, and a linear layer.
+    """Classify CT slices or chest X-rays: a torchvision trunk, optionally with attention blocks, and a linear layer.
 
     The first level of the gated dual-contrast ensemble's two-level classifier (the practicum's report, section 3.3.2:
     slices in, a probability vector each), and the network that self-supervised trunks are fine-tuned in (appendix A.1).
+    Of X-rays the classifier of the second phase of "Classification of COVID-19 from chest X-ray images using Deep
+    Neural Networks" (2022), which compares grey with RGB images and does not name its network.
 
     Args:
-        num_classes: C, at least 2 (softmax, binary too); 3 in the report.
+        num_classes: C, at least 2 (softmax, binary too); 3 in the report, 2 for X-rays.
         backbone: any torchvision classification network with a linear classifier; see :class:`covidct.models.Trunk`.
+        in_channels: 3: a grey image is repeated, "RGB" of the X-ray paper; 1: grey, by a first convolution whose
+            kernels are the sums of the three channels'.
         attention: ``"se"``, ``"eca"`` or ``"cbam"`` blocks in a ResNet, ResNeXt or DenseNet, or None.
         dropout: share of the features that is dropped before the linear layer in training, in [0, 1).
-        mean: of one or three channels, in [0, 1]; None is ImageNet's.
-        std: of one or three channels, above 0; None is ImageNet's.
+        mean: of one or three channels, in [0, 1], one where ``in_channels`` is 1; None is ImageNet's, of one channel
+            the mean of its three.
+        std: of one or three channels, above 0; as ``mean``.
         weights: weights of the trunk that :meth:`load_backbone` takes, loaded at once; None is random initialisation.
 
     Attributes:
@@ -50,6 +55,7 @@ class SliceClassifier(nn.Module):
         *,
         num_classes: int = 3,
         backbone: str = "resnet50",
+        in_channels: Literal[1, 3] = 3,
         attention: Attention | None = None,
         dropout: float = 0.0,
         mean: Sequence[float] | None = None,
@@ -62,7 +68,7 @@ class SliceClassifier(nn.Module):
             raise UsageError(f"num_classes={num_classes} is too few: softmax needs at least 2, binary too.")
         if not 0 <= dropout < 1:
             raise UsageError(f"dropout={dropout} is not usable: give a share of at least 0 and below 1.")
-        self.trunk = Trunk(backbone, attention=attention, mean=mean, std=std)
+        self.trunk = Trunk(backbone, in_channels=in_channels, attention=attention, mean=mean, std=std)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(self.trunk.width, num_classes)
         if self.trunk.last_maps is not None:
@@ -83,10 +89,11 @@ class SliceClassifier(nn.Module):
         self.trunk.load_published(weights)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits of each slice.
+        """Logits of each image.
 
         Args:
-            image: (B, C, H, W) float32 in [0, 1], C = 1 or 3; 224 x 224 pixels in the report.
+            image: (B, C, H, W) float32 in [0, 1]; C = 1, or 3 where ``in_channels`` is 3; 224 x 224 pixels in the
+                report.
 
         Returns:
             (B, num_classes) logits.
@@ -98,7 +105,7 @@ class SliceClassifier(nn.Module):
         return logits
 
     def features(self, image: Tensor) -> Tensor:
-        """Pooled features of each slice.
+        """Pooled features of each image.
 
         Args:
             image: as in :meth:`forward`.

@@ -90,19 +90,8 @@ class Trunk(nn.Module):
     ) -> None:
         """Build the network."""
         super().__init__()
-        if backbone not in tv.list_models(module=tv) or backbone.startswith(_UNFIT):
-            raise UsageError(
-                f"backbone={backbone!r} is no torchvision network with a linear classifier: use one such as 'resnet50',"
-                " 'resnext50_32x4d', 'densenet169' or 'efficientnet_b0'."
-            )
-        if in_channels not in (1, 3):
-            raise UsageError(
-                f"in_channels={in_channels!r} is not usable: give 1 (grey) or 3 (grey repeated, or colour)."
-            )
-        network = tv.get_model(backbone, weights=None)
-        self._stem = next(name for name, part in network.named_modules() if isinstance(part, nn.Conv2d))
-        if in_channels == 1:
-            _take_grey(network, self._stem)
+        network = _network(backbone)
+        self._stem = _set_channels(network, in_channels)
         self._classifier, last = [pair for pair in network.named_modules() if isinstance(pair[1], nn.Linear)][-1]
         network.set_submodule(self._classifier, nn.Identity())
         if attention is not None:
@@ -259,16 +248,27 @@ class Trunk(nn.Module):
             raise BatchError(f"{self.backbone} takes {wanted}, not {height}x{width}: set the size of the data module.")
 
 
-def _take_grey(network: nn.Module, stem: str) -> None:
-    """Put in a first convolution of one channel, with kernels that are the sums of the three channels'."""
-    old = network.get_submodule(stem)
-    if not isinstance(old, nn.Conv2d) or not isinstance(old.padding, tuple):
-        raise UsageError(f"{type(network).__name__} has no first convolution to take grey images: use in_channels=3.")
-    shape = {"kernel_size": old.kernel_size, "stride": old.stride, "padding": old.padding, "dilation": old.dilation}
-    new = nn.Conv2d(1, old.out_channels, bias=old.bias is not None, **shape)
-    new.weight = nn.Parameter(old.weight.detach().sum(1, keepdim=True))
-    new.bias = old.bias
-    network.set_submodule(stem, new)
+def _network(backbone: str) -> nn.Module:
+    """A network of torchvision with random weights."""
+    if backbone not in tv.list_models(module=tv) or backbone.startswith(_UNFIT):
+        raise UsageError(
+            f"backbone={backbone!r} is no torchvision network with a linear classifier: use one such as 'resnet50',"
+            " 'resnext50_32x4d', 'densenet169' or 'efficientnet_b0'."
+        )
+    network: nn.Module = tv.get_model(backbone, weights=None)
+    return network
+
+
+def _set_channels(network: nn.Module, channels: int) -> str:
+    """Let the first convolution take 1 or 3 channels, one by the sums of its kernels over three; gives its name."""
+    if channels not in (1, 3):
+        raise UsageError(f"in_channels={channels!r} is not usable: give 1 (grey) or 3 (colour, grey is repeated).")
+    name: str
+    name, stem = next(pair for pair in network.named_modules() if isinstance(pair[1], nn.Conv2d))
+    if channels == 1:
+        stem.in_channels = 1
+        stem.weight = nn.Parameter(stem.weight.detach().sum(1, keepdim=True))
+    return name
 
 
 def _norms(network: nn.Module) -> list[_BatchNorm]:

@@ -320,3 +320,87 @@ def test_one_value_per_channel_is_refused_where_it_is_normalised() -> None:
 def test_wrong_arguments_are_refused(options: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         trunk(**options)
+
+
+# Grey images: one input channel.
+
+STATISTICS: dict[str, Any] = {"mean": [0.4], "std": [0.3]}
+
+
+@pytest.mark.parametrize(
+    "backbone", ["resnet18", "densenet121", "efficientnet_b0", "convnext_tiny", "vgg11", "alexnet"]
+)
+def test_grey_by_summed_kernels_is_rgb_of_equal_channels(tmp_path: Path, backbone: str) -> None:
+    torch.save(published(backbone)[1], tmp_path / "weights.pth")
+    made = [trunk(backbone, in_channels=channels, **STATISTICS) for channels in (1, 3)]
+    for one in made:
+        one.load_published(str(tmp_path / "weights.pth"))
+    grey, rgb = made
+    image = images(2).double()
+    with torch.no_grad():
+        found = grey.double()(image)
+        torch.testing.assert_close(found, rgb.double()(image.expand(-1, 3, -1, -1)), rtol=1e-4, atol=1e-6)
+    assert found.std() > 0
+
+
+def test_random_weights_are_added_up_too() -> None:
+    grey, rgb = trunk(in_channels=1, **STATISTICS), trunk(**STATISTICS)
+    assert grey.in_channels == 1
+    assert rgb.in_channels == 3
+    stem = grey.network.get_parameter("conv1.weight")
+    assert stem.shape == (64, 1, 7, 7)
+    torch.testing.assert_close(stem, rgb.network.get_parameter("conv1.weight").sum(1, keepdim=True), rtol=0, atol=0)
+    assert sum(p.numel() for p in grey.parameters()) == sum(p.numel() for p in rgb.parameters()) - 2 * stem.numel()
+
+
+def test_every_family_takes_grey_images() -> None:
+    families = {re.split(r"[\d_]", name)[0]: name for name in tv.list_models(module=tv)}
+    taken = set()
+    for family, name in families.items():
+        try:
+            with torch.device("meta"):
+                made = Trunk(name, in_channels=1).eval()
+        except UsageError:
+            continue
+        except NotImplementedError:  # RegNet draws its weights in a way that no shape can
+            made = Trunk(name, in_channels=1).eval().to("meta")
+        assert made(torch.empty(2, 1, 224, 224, device="meta")).shape == (2, made.width), name
+        taken.add(family)
+    assert {"resnet", "densenet", "efficientnet", "regnet", "vit", "swin", "shufflenet"} <= taken
+
+
+def test_statistics_of_grey_images_are_the_means_of_imagenets() -> None:
+    made = trunk(in_channels=1)
+    assert made.mean.shape == made.std.shape == (1, 1, 1, 1)
+    assert made.mean.item() == pytest.approx((0.485 + 0.456 + 0.406) / 3)
+    assert made.std.item() == pytest.approx((0.229 + 0.224 + 0.225) / 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"in_channels": 2}, "in_channels=2"),
+        ({"in_channels": 1, "mean": [0.4] * 3}, "one number"),
+        ({"in_channels": 1, "std": [0.4] * 3}, "one number"),
+    ],
+)
+def test_impossible_channels_are_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        trunk(**options)
+
+
+def test_colour_is_refused_by_a_network_of_grey_images() -> None:
+    with pytest.raises(BatchError, match=r"\(N, 1, H, W\)"):
+        trunk(in_channels=1)(images(channels=3))
+    assert trunk(in_channels=1).feature_maps(images()).shape == (3, 512, 2, 2)
+
+
+def test_grey_weights_reach_a_grey_network_as_they_are(tmp_path: Path) -> None:
+    _, state = published("resnet18")
+    state["conv1.weight"] = state["conv1.weight"].sum(1, keepdim=True)
+    torch.save(state, tmp_path / "weights.pth")
+    made = trunk(in_channels=1)
+    made.load_published(str(tmp_path / "weights.pth"))
+    assert made.network.get_parameter("conv1.weight").equal(state["conv1.weight"])
+    with pytest.raises(WeightsError, match=r"conv1\.weight \(64, 1, 7, 7\) instead of \(64, 3, 7, 7\)"):
+        trunk().load_published(str(tmp_path / "weights.pth"))

@@ -118,6 +118,7 @@ def test_a_trunk_without_running_estimates_takes_the_weights(checkpoint: Path) -
         ({"attention": None}, "attention=se, not a resnet18 with attention=None"),
         ({"mean": None}, r"mean=\[0.45271412\] and std=\[0.33165374\]"),
         ({"std": [0.2]}, r"std=\[0.33165374\]"),
+        ({"in_channels": 1}, "three input channels: set in_channels=3"),
     ],
 )
 def test_another_network_refuses_the_weights(checkpoint: Path, changes: dict[str, Any], message: str) -> None:
