@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
@@ -248,15 +248,14 @@ class Trunk(nn.Module):
             raise BatchError(f"{self.backbone} takes {wanted}, not {height}x{width}: set the size of the data module.")
 
 
-def _network(backbone: str) -> nn.Module:
+def _network(backbone: str) -> Any:  # noqa: ANN401  (torchvision has no types)
     """A network of torchvision with random weights."""
     if backbone not in tv.list_models(module=tv) or backbone.startswith(_UNFIT):
         raise UsageError(
             f"backbone={backbone!r} is no torchvision network with a linear classifier: use one such as 'resnet50',"
             " 'resnext50_32x4d', 'densenet169' or 'efficientnet_b0'."
         )
-    network: nn.Module = tv.get_model(backbone, weights=None)
-    return network
+    return tv.get_model(backbone, weights=None)
 
 
 def _set_channels(network: nn.Module, channels: int) -> str:
