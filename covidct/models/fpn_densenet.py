@@ -41,7 +41,8 @@ class FPNDenseNet(nn.Module):
     Args:
         backbone: the encoder, ``"densenet121"`` (paper), ``"densenet161"``, ``"densenet169"`` or ``"densenet201"``.
         pyramid_channels: channels of the pyramid (smp's default).
-        segmentation_channels: channels of the levels before they are added, a multiple of 32 (smp's default).
+        segmentation_channels: channels of the levels before they are added, a multiple of 32 from 64 on (smp's
+            default).
         dropout: share of the channels dropped before the last convolution (smp's default).
         mean: of one or three channels, in [0, 1]; None is ImageNet's.
         std: of one or three channels, above 0; None is ImageNet's.
@@ -67,10 +68,10 @@ class FPNDenseNet(nn.Module):
         super().__init__()
         if backbone not in _BACKBONES:
             raise UsageError(f"backbone={backbone!r} is no DenseNet: use one of {', '.join(_BACKBONES)}.")
-        if pyramid_channels < 1 or segmentation_channels < _GROUPS or segmentation_channels % _GROUPS:
+        if pyramid_channels < 1 or segmentation_channels < 2 * _GROUPS or segmentation_channels % _GROUPS:
             raise UsageError(
                 f"pyramid_channels={pyramid_channels} must be at least 1, and segmentation_channels="
-                f"{segmentation_channels} a multiple of {_GROUPS}, the groups that are normalised."
+                f"{segmentation_channels} a multiple of {_GROUPS}, the groups that are normalised, and two in each."
             )
         if not 0 <= dropout < 1:
             raise UsageError(f"dropout={dropout} is not usable: give a share in [0, 1).")
@@ -126,7 +127,7 @@ class FPNDenseNet(nn.Module):
                 f"The network takes sizes divisible by {_STRIDE}, not {height}x{width}: set the size of the data "
                 f"module, the next valid one is {valid[0]}x{valid[1]}."
             )
-        if self.training:
+        if any(part.training for part in self.modules() if isinstance(part, nn.BatchNorm2d)):
             check_statistics(len(image), (height, width))
         x = ((image - self.mean) / self.std).expand(-1, 3, -1, -1)  # statistics of one channel leave one
         logits: Tensor = self.network(x.contiguous(memory_format=torch.channels_last))

@@ -15,6 +15,7 @@ from covidct.tasks import BaseTask, DetectionTask
 from tests.fakes.labelled_volumes import TinyLabelledVolumesDataModule, labelled_batch
 from tests.fakes.lesions import TinyLesionsDataModule, lesions_batch
 from tests.fakes.lung_slices import TinyLungSlicesDataModule, lung_slices_batch
+from tests.fakes.lung_xrays import TinyLungXRaysDataModule, lung_xrays_batch
 from tests.fakes.lungs import TinyLungsDataModule, lungs_batch
 from tests.fakes.two_contrasts import LINE, TinyTwoContrastsDataModule, two_contrasts_batch
 from tests.fakes.two_views import TinyViewsDataModule, views_batch
@@ -64,6 +65,13 @@ CASES: dict[str, Case] = {
     "COVNetTask": Case("covnet", {"backbone": "resnet18", "slice_size": 48, "num_classes": 2}),
     "CovidCTMaskNetTask": Case(
         "mask_net", {**_LIGHT, "num_regions": 16, "features": 8}, lesions_batch, TinyLesionsDataModule
+    ),
+    "FPNDenseNetTask": Case(
+        "fpn_densenet",
+        # dropout draws from the random numbers of the process, which a resumed training has not
+        {"pyramid_channels": 8, "segmentation_channels": 64, "dropout": 0.0},
+        lung_xrays_batch,
+        TinyLungXRaysDataModule,
     ),
     "GatedEnsembleTask": Case(
         "gated_ensemble",
