@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from covidct.datasets.base import BaseDataset, Raw, Record
 from covidct.datasets.kept_slices import keep_slices
 from covidct.datasets.table import Row, read_slice_labels, read_table
-from covidct.errors import InputError, ManifestError
+from covidct.datasets.views import frontal_rows
+from covidct.errors import InputError, ManifestError, UsageError
 from covidct.io import cache_key, read_image, read_mask, read_scan
 from covidct.io.faults import OnFault
 from covidct.labels import class_map
@@ -51,7 +52,12 @@ class _Manifest(BaseDataset):
     @cached_property
     def rows(self) -> tuple[Row, ...]:
         """The checked rows of the table, in its order."""
-        return read_table(self.manifest, classes=self.classes, allow_subject_overlap=self.allow_subject_overlap)
+        table = read_table(self.manifest, classes=self.classes, allow_subject_overlap=self.allow_subject_overlap)
+        return self._usable(table)
+
+    def _usable(self, rows: tuple[Row, ...]) -> tuple[Row, ...]:
+        """The rows that the data set takes: all, unless a kind of data set leaves some out."""
+        return rows
 
     @cached_property
     def _labels_slices(self) -> bool:
@@ -279,7 +285,8 @@ class ManifestCXR(_Manifest):
     """Chest X-rays of a user's own cohort (PNG, JPEG, TIFF, DICOM).
 
     Columns as for :class:`ManifestVolumes`; ``mask`` holds the lungs, ``lesion_mask`` and ``slice_labels`` are not
-    used.
+    used. The column ``view`` may tell the projection, in words (``AP supine``, ``lateral``) or DICOM's codes (``PA``,
+    ``LL``); rows without are taken for frontal views.
     """
 
     kind = "cxr"
@@ -290,6 +297,7 @@ class ManifestCXR(_Manifest):
         *,
         classes: str | dict[str, str] = "three",
         name: str = "manifest",
+        other_views: Literal["error", "exclude"] = "error",
         allow_subject_overlap: bool = False,
     ) -> None:
         """Name the table; it is read at the first use of :attr:`records`.
@@ -298,12 +306,16 @@ class ManifestCXR(_Manifest):
             manifest: the table.
             classes: ``"three"``, ``"covid_vs_rest"``, or a mapping from the table's words to class names.
             name: name of the cohort, part of the hashes of subjects and scans.
+            other_views: what to do with lateral views, and with others that are not frontal: ``"error"``, or
+                ``"exclude"`` them, with a warning that counts them.
             allow_subject_overlap: take a table with one subject in two splits, with a warning: scores on it are too
                 good to be true.
 
         Raises:
-            UsageError: when the classes are unknown.
+            UsageError: when the classes or ``other_views`` are unknown.
         """
+        if other_views not in ("error", "exclude"):
+            raise UsageError(f"other_views={other_views!r} is unknown: use 'error' or 'exclude'.")
         super().__init__(
             manifest,
             classes=classes,
@@ -312,6 +324,11 @@ class ManifestCXR(_Manifest):
             name=name,
             allow_subject_overlap=allow_subject_overlap,
         )
+        self.other_views = other_views
+
+    def _usable(self, rows: tuple[Row, ...]) -> tuple[Row, ...]:
+        """The rows with frontal views."""
+        return frontal_rows(rows, table=self.manifest.name, exclude=self.other_views == "exclude")
 
     def load(self, source: int) -> Raw:
         """Read X-ray ``source`` with its lung mask."""

@@ -23,7 +23,19 @@ if TYPE_CHECKING:
 
 __all__ = ("COLUMNS", "Row", "read_cells", "read_slice_labels", "read_table")
 
-COLUMNS = ("path", "label", "subject", "split", "mask", "lesion_mask", "slice_labels", "site", "slices", "series_uid")
+COLUMNS = (
+    "path",
+    "label",
+    "subject",
+    "split",
+    "mask",
+    "lesion_mask",
+    "slice_labels",
+    "site",
+    "slices",
+    "series_uid",
+    "view",
+)
 """Columns that mean something; the first three are needed, others are ignored."""
 
 _log = logging.getLogger(__name__)
@@ -47,6 +59,7 @@ class Row:
         site: hospital or scanner, empty where unknown.
         slices: slices of the scan that are used, ascending from 0, feet to head; None: all.
         series_uid: SeriesInstanceUID of the scan, where the path holds several series; empty else.
+        view: projection of an X-ray as the table calls it; empty where unknown.
     """
 
     number: int
@@ -60,6 +73,7 @@ class Row:
     site: str
     slices: tuple[int, ...] | None = None
     series_uid: str = ""
+    view: str = ""
 
 
 def read_table(path: Path, *, classes: ClassMap, allow_subject_overlap: bool = False) -> tuple[Row, ...]:
@@ -211,6 +225,7 @@ def _row(number: int, cell: dict[str, str], path: Path, classes: ClassMap) -> Ro
         site=cell["site"],
         slices=slices,
         series_uid=cell["series_uid"],
+        view=cell["view"],
     )
 
 
