@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ("BaseTask",)
 
 _CALLABLES = ("optimizer", "lr_scheduler")
+_STEPWISE = (torch.optim.lr_scheduler.OneCycleLR, torch.optim.lr_scheduler.CyclicLR)  # made for a change every batch
 
 
 class BaseTask(pl.LightningModule, ABC):
@@ -40,6 +41,8 @@ class BaseTask(pl.LightningModule, ABC):
         inputs: batch keys that the network takes, in the order of its arguments.
         kinds: columns of :mod:`covidct.sample` that the batches may follow; the first, where no data module tells.
         target: batch key that the loss needs beside the inputs.
+        monitor: logged score that tells the best weights, and whether more or less of it is better; None where none
+            does. :class:`covidct.callbacks.Checkpoints` goes by it.
         optimizer_arguments: arguments of :meth:`default_optimizer`, as far as a task has them; not to be set beside
             another optimizer.
         model: the network.
@@ -56,6 +59,7 @@ class BaseTask(pl.LightningModule, ABC):
     inputs: ClassVar[tuple[str, ...]]
     kinds: ClassVar[tuple[Kind, ...]]
     target: ClassVar[str] = "label"
+    monitor: ClassVar[tuple[str, Literal["min", "max"]] | None] = None
     optimizer_arguments: ClassVar[tuple[str, ...]] = ("learning_rate", "weight_decay")
 
     def __init__(
@@ -95,7 +99,7 @@ class BaseTask(pl.LightningModule, ABC):
 
     @property
     def kind(self) -> Kind:
-        """Which column of :mod:`covidct.sample` the batches follow: that of the pre-processing, one of :attr:`kinds`."""
+        """Which column of :mod:`covidct.sample` the batches follow: that of the pre-processing, else the first."""
         return self.kinds[0] if self.preprocessing is None else self.preprocessing.kind
 
     def default_lr_scheduler(self, optimizer: Optimizer) -> Any:  # noqa: ANN401  (torch has no common base)
@@ -167,7 +171,11 @@ class BaseTask(pl.LightningModule, ABC):
         if scheduler is None:
             return {"optimizer": optimizer}
         monitor = getattr(scheduler, "monitor", "val_loss")  # read for ReduceLROnPlateau only
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": monitor}}
+        interval = "step" if isinstance(scheduler, _STEPWISE) else "epoch"
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "monitor": monitor, "interval": interval},
+        }
 
     def setup(self, stage: str) -> None:
         """Agree with the data module on the pre-processing.
