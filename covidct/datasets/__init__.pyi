@@ -9,7 +9,10 @@ from .covid19_ct_seg import COVID19CTSeg as COVID19CTSeg
 from .covid_ct import COVIDCT as COVIDCT
 from .covid_ct_md import COVIDCTMDSlices as COVIDCTMDSlices
 from .covid_ct_md import COVIDCTMDVolumes as COVIDCTMDVolumes
+from .covid_qu_ex import COVIDQUEx as COVIDQUEx
 from .covidx_ct import COVIDxCT as COVIDxCT
+from .covidx_cxr import COVIDxCXR3 as COVIDxCXR3
+from .dark_covid import DarkCovid as DarkCovid
 from .luna16 import LUNA16 as LUNA16
 from .manifest import ManifestCXR as ManifestCXR
 from .manifest import ManifestSlices as ManifestSlices
@@ -36,8 +39,11 @@ __all__ = (
     "COVIDCT",
     "COVIDCTMDSlices",
     "COVIDCTMDVolumes",
+    "COVIDQUEx",
     "COVIDxCT",
+    "COVIDxCXR3",
     "Cohort",
+    "DarkCovid",
     "LUNA16",
     "ManifestCXR",
     "ManifestSlices",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from covidct.datasets.base import BaseDataset, Raw, Record
+from covidct.datasets.image_files import read_lungs
 from covidct.datasets.kept_slices import keep_slices
 from covidct.datasets.table import Row, read_slice_labels, read_table
 from covidct.datasets.views import frontal_rows
@@ -341,14 +342,12 @@ _WORDS = {"hu": "Hounsfield units", "unit": "display values in [0, 1]"}
 
 
 def _image_mask(path: Path | None, shape: tuple[int, ...], row: Row) -> NDArray[np.uint8] | None:
-    """Read the mask of a 2-D image: 8-bit grey with the values 0, 1 and 2, or dark outside and bright inside."""
+    """Read the mask of a 2-D image."""
     if path is None:
         return None
-    pixels = read_image(path).array
-    grey = pixels if pixels.ndim == 2 else pixels.max(axis=-1)
-    if grey.shape != tuple(shape):
+    mask = read_lungs(path)
+    if mask.shape != tuple(shape):
         raise ManifestError(
-            f"Row {row.number}: the mask has {grey.shape} pixels, the image {tuple(shape)}: give a mask of this image."
+            f"Row {row.number}: the mask has {mask.shape} pixels, the image {tuple(shape)}: give a mask of this image."
         )
-    labels = np.rint(grey * 255)  # read_image gives shares of 255
-    return np.asarray(labels if labels.max() <= 2 else labels > 127, dtype=np.uint8)
+    return mask

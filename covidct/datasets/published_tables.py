@@ -26,7 +26,7 @@ class SplitLine:
     Attributes:
         split: the part that the file lists.
         place: the line in words, for messages.
-        fields: what follows the file name.
+        fields: the other words of the line.
     """
 
     split: Split
@@ -46,11 +46,12 @@ def check_split_files(files: Mapping[str, str | os.PathLike[str]] | None) -> dic
     return {cast("Split", part): Path(file) for part, file in (files or {}).items()}
 
 
-def read_split_files(files: Mapping[Split, Path]) -> dict[str, SplitLine]:
-    """Read the files of a split: one file name a line, and what the data set says of it behind blanks.
+def read_split_files(files: Mapping[Split, Path], *, name_at: int = 0) -> dict[str, SplitLine]:
+    """Read the files of a split: one file name a line, and what the data set says of it, separated by blanks.
 
     Args:
         files: part to text file (UTF-8).
+        name_at: place of the file name in a line, from 0; a line of fewer words is taken for the name alone.
 
     Returns:
         File name, without folders, to its line; in the order of the files.
@@ -63,7 +64,8 @@ def read_split_files(files: Mapping[Split, Path]) -> dict[str, SplitLine]:
         lines = [line.split() for line in _text(file).splitlines()]
         if not any(lines):
             raise ManifestError(f"The split file {file.name} is empty: give one file name per line.")
-        for number, (name, *fields) in ((number, line) for number, line in enumerate(lines, start=1) if line):
+        for number, fields in ((number, line) for number, line in enumerate(lines, start=1) if line):
+            name = fields.pop(min(name_at, len(fields) - 1))
             line = SplitLine(split, f"line {number} of {file.name}", tuple(fields))
             other = found.setdefault(PurePosixPath(name.replace("\\", "/")).name, line)
             if other is not line:
