@@ -23,6 +23,7 @@ from .phantom import PhantomCXR as PhantomCXR
 from .phantom_confounded import PhantomConfounded as PhantomConfounded
 from .phantom_lesions import PhantomLesions as PhantomLesions
 from .phantom_lungs import PhantomLungs as PhantomLungs
+from .phantom_tagged_cxr import PhantomTaggedCXR as PhantomTaggedCXR
 from .phantom_two_contrasts import PhantomTwoContrasts as PhantomTwoContrasts
 from .slices_of_volumes import SlicesOfVolumes as SlicesOfVolumes
 from .splits import assign_folds as assign_folds
@@ -54,6 +55,7 @@ __all__ = (
     "PhantomConfounded",
     "PhantomLesions",
     "PhantomLungs",
+    "PhantomTaggedCXR",
     "PhantomTwoContrasts",
     "Raw",
     "Record",
