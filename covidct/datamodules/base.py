@@ -111,7 +111,7 @@ class BaseDataModule(pl.LightningDataModule):
         self.preprocessing = preprocessing
         self.failures: dict[str, CovidctError] = {}
         self.contrast_split: ContrastSplit | None = None
-        self._lung_masks = LungMasks(lung_checkpoint, source=preprocessing.mask_source)
+        self._lung_masks = LungMasks(lung_checkpoint, source=preprocessing.mask_source, kind=preprocessing.kind)
         self._batch_size, self._num_workers, self._prepare_workers = batch_size, num_workers, prepare_workers
         self._seed, self._balanced, self._on_failure = seed, balanced_sampling, on_failure
         self._allow_overlap = allow_subject_overlap

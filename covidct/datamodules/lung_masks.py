@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from covidct.errors import UsageError
-from covidct.models import LungSegmenter
-from covidct.volume import Volume
+from covidct.models import LungSegmenter, XRayLungSegmenter
+from covidct.volume import Image, Volume
 from covidct.weights import sha256_file
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from covidct.datasets import Raw
+    from covidct.preprocessing import Kind
 
 __all__ = ("LungMasks", "mask_source_of")
 
@@ -52,14 +53,15 @@ class LungMasks:
     Args:
         checkpoint: a ``.ckpt`` file of a lung network; None keeps the masks of the data set.
         source: ``mask_source`` of the record, which the file must still have.
+        kind: of the data; a network of X-rays for ``"cxr"``, of volumes for the others.
     """
 
-    def __init__(self, checkpoint: str | None, *, source: str) -> None:
+    def __init__(self, checkpoint: str | None, *, source: str, kind: Kind = "ct_volume") -> None:
         """Remember the path; read nothing."""
-        self.checkpoint, self.source = checkpoint, source
-        self._segmenter: LungSegmenter | None = None
+        self.checkpoint, self.source, self.kind = checkpoint, source, kind
+        self._segmenter: LungSegmenter | XRayLungSegmenter | None = None
 
-    def load(self) -> LungSegmenter | None:
+    def load(self) -> LungSegmenter | XRayLungSegmenter | None:
         """Read the network, unless that is done; None without a checkpoint.
 
         Raises:
@@ -67,7 +69,8 @@ class LungMasks:
             UsageError: when the file has changed.
         """
         if self._segmenter is None and self.checkpoint is not None:
-            segmenter = LungSegmenter.from_checkpoint(self.checkpoint)
+            maker = XRayLungSegmenter if self.kind == "cxr" else LungSegmenter
+            segmenter: LungSegmenter | XRayLungSegmenter = maker.from_checkpoint(self.checkpoint)
             if segmenter.mask_source != self.source:
                 raise UsageError(f"{self.checkpoint} has changed since the data module was made: make it again.")
             self._segmenter = segmenter
@@ -79,5 +82,7 @@ class LungMasks:
         Raises:
             CovidctError: when the checkpoint cannot be used, or the scan has no Hounsfield units or spacing.
         """
-        segmenter = self.load()
-        return segmenter(raw.scan) if segmenter is not None and isinstance(raw.scan, Volume) else raw.lung_mask
+        segmenter, scan = self.load(), raw.scan
+        if isinstance(segmenter, XRayLungSegmenter) and isinstance(scan, Image):
+            return segmenter(scan)
+        return segmenter(scan) if isinstance(segmenter, LungSegmenter) and isinstance(scan, Volume) else raw.lung_mask

@@ -1,5 +1,6 @@
 from .covnet import COVNet as COVNet
 from .csrnet import CSRNet as CSRNet
+from .dark_covidnet import DarkCovidNet as DarkCovidNet
 from .fpn_densenet import FPNDenseNet as FPNDenseNet
 from .gated_ensemble import GatedEnsemble as GatedEnsemble
 from .lesion_detector import LesionDetector as LesionDetector
@@ -23,11 +24,13 @@ from .unet2d import UNet2d as UNet2d
 from .unet3d import UNet3d as UNet3d
 from .unet3d_inference import InferenceUNet3d as InferenceUNet3d
 from .unet3d_inference import inference_copy as inference_copy
+from .xray_lung_segmenter import XRayLungSegmenter as XRayLungSegmenter
 
 __all__ = (
     "COVNet",
     "CSRNet",
     "CovidCTMaskNet",
+    "DarkCovidNet",
     "FPNDenseNet",
     "GatedEnsemble",
     "InferenceUNet3d",
@@ -48,6 +51,7 @@ __all__ = (
     "TwoLevelClassifier",
     "UNet2d",
     "UNet3d",
+    "XRayLungSegmenter",
     "inference_copy",
     "read_detector",
 )

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from covidct.datamodules import CTSliceDataModule, CTVolumeDataModule
+from covidct.datamodules import CTSliceDataModule, CTVolumeDataModule, CXRDataModule
 from covidct.datasets import Raw, Record
 from covidct.errors import CheckpointError, UsageError
-from covidct.models import LungSegmenter
-from covidct.transforms import prepare_slices, prepare_volume
-from covidct.volume import Volume
+from covidct.models import LungSegmenter, XRayLungSegmenter
+from covidct.transforms import prepare_image, prepare_slices, prepare_volume
+from covidct.volume import Image, Volume
 from covidct.weights import sha256_file
 from tests.fakes.chests import FakeVolumes
 from tests.fakes.lung_network import two_tone, write_lung_checkpoint
+from tests.fakes.xray_lung_network import two_boxes, write_xray_lung_checkpoint
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -169,3 +170,53 @@ def test_a_task_trained_with_them_records_the_network(tmp_path: Path, lungs: Pat
     with pytest.raises(UsageError, match=sha256_file(lungs)):
         Predictor(tmp_path / "t.ckpt", device="cpu")
     assert Predictor(tmp_path / "t.ckpt", lung_checkpoint=lungs, device="cpu").mask_source == record.mask_source
+
+
+class TwoBoxes(FakeVolumes):
+    """X-rays for the network of known weights, wider each; their own masks are wrong."""
+
+    name = "two-boxes"
+    kind = "cxr"
+    intensity = "unit"
+
+    def load(self, source: int) -> Raw:
+        image, lungs = two_boxes(width=160 + 8 * source)
+        return Raw(image, lung_mask=np.zeros_like(lungs))
+
+
+@pytest.fixture(scope="module")
+def shadows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_xray_lung_checkpoint(tmp_path_factory.mktemp("shadows") / "lungs.ckpt")
+
+
+def test_xrays_get_the_masks_of_their_network(tmp_path: Path, shadows: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def xrays() -> CXRDataModule:
+        return CXRDataModule(TwoBoxes(3), size=64, cache_dir=str(tmp_path), lung_checkpoint=str(shadows))
+
+    data = xrays()
+    segmenter = XRayLungSegmenter.from_checkpoint(shadows)
+    assert data.preprocessing.mask_source == segmenter.mask_source
+    data.prepare_data()
+    data.setup("predict")
+    (batch,) = data.predict_dataloader()
+    record = replace(data.preprocessing, mask_source="file")
+    for source, found in enumerate(batch["lung_mask"]):
+        scan = data.dataset.load(source).scan
+        assert isinstance(scan, Image)
+        wanted = prepare_image(scan, record, lung_mask=segmenter(scan))["lung_mask"][0]
+        np.testing.assert_array_equal(found, wanted)
+        assert wanted.any()
+
+    def refuse(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(XRayLungSegmenter, "__call__", refuse)
+    xrays().prepare_data()  # everything is in the cache
+
+
+def test_networks_of_another_kind_are_refused(tmp_path: Path, lungs: Path, shadows: Path) -> None:
+    data = CXRDataModule(TwoBoxes(2), size=64, cache_dir=str(tmp_path), lung_checkpoint=str(lungs))
+    with pytest.raises(CheckpointError, match="lung network of X-rays"):
+        data.prepare_data()
+    with pytest.raises(CheckpointError, match="FPNDenseNetTask"):
+        volumes(tmp_path, lung_checkpoint=str(shadows)).prepare_data()
