@@ -3,6 +3,7 @@ from .classification import ClassificationTask as ClassificationTask
 from .contrastive import ContrastiveTask as ContrastiveTask
 from .convert import convert_reference as convert_reference
 from .covnet import COVNetTask as COVNetTask
+from .dark_covidnet import DarkCovidNetTask as DarkCovidNetTask
 from .detection import DetectionTask as DetectionTask
 from .fpn_densenet import FPNDenseNetTask as FPNDenseNetTask
 from .gated_ensemble import GatedEnsembleTask as GatedEnsembleTask
@@ -27,6 +28,7 @@ __all__ = (
     "ClassificationTask",
     "ContrastiveTask",
     "CovidCTMaskNetTask",
+    "DarkCovidNetTask",
     "DetectionTask",
     "FPNDenseNetTask",
     "GatedEnsembleTask",

@@ -20,6 +20,7 @@ from tests.fakes.lungs import TinyLungsDataModule, lungs_batch
 from tests.fakes.two_contrasts import LINE, TinyTwoContrastsDataModule, two_contrasts_batch
 from tests.fakes.two_views import TinyViewsDataModule, views_batch
 from tests.fakes.volumes import TinyVolumesDataModule, tiny_batch
+from tests.fakes.xrays import TinyXRaysDataModule, xrays_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,6 +67,7 @@ CASES: dict[str, Case] = {
     "CovidCTMaskNetTask": Case(
         "mask_net", {**_LIGHT, "num_regions": 16, "features": 8}, lesions_batch, TinyLesionsDataModule
     ),
+    "DarkCovidNetTask": Case("dark_covidnet", {}, xrays_batch, TinyXRaysDataModule),
     "FPNDenseNetTask": Case(
         "fpn_densenet",
         # dropout draws from the random numbers of the process, which a resumed training has not
