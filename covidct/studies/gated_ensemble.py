@@ -20,7 +20,7 @@ from covidct.errors import UsageError
 from covidct.metrics import compare_cohorts, score_difference
 from covidct.report import ScoreBoard, ScoreDifference, ScoreRow, ScoreSection
 from covidct.studies.gated_system import Expert, train_gated_system
-from covidct.studies.runs import RunStore, TestPredictions, describe_cohort, describe_options
+from covidct.studies.runs import RunStore, TestPredictions, describe_cohort, describe_options, digest_of_weights
 from covidct.studies.training import TRAINER, own_random_state, predict_cases, train_task
 from covidct.tasks import MaskedGAPResNetTask
 from covidct.transforms import Augment
@@ -179,6 +179,7 @@ def _run(
         "system": system,
         "task": describe_options(MaskedGAPResNetTask),
         "options": describe_options(task),
+        "weights": digest_of_weights(task),
         "trainer": describe_options(trainer),
         "train": describe_cohort(data),
         "seed": seed,

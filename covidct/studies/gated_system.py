@@ -7,6 +7,7 @@ models are trained separately, and the prediction is divided into two models acc
 
 from __future__ import annotations
 
+import copy
 import logging
 import shutil
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from covidct import __version__
 from covidct.atomic import atomic_path
 from covidct.errors import UsageError
 from covidct.functional import fit_fusion_weights
-from covidct.studies.runs import describe_cohort, describe_options, digest_of
+from covidct.studies.runs import describe_cohort, describe_options, digest_of, digest_of_weights
 from covidct.studies.training import TRAINER, own_random_state, predict_cases
 from covidct.tasks import ClassificationTask, join_experts, load_task, save_task
 
@@ -43,7 +44,8 @@ class Expert:
     """A classifier that is to be trained on one side of the gate.
 
     Attributes:
-        task: with its recipe, untrained: its weights are drawn anew from the seed of the training.
+        task: with its recipe, untrained, and it stays so: a copy of it is trained, whose weights are drawn from the
+            seed of the training.
         epochs: of its training.
         monitor: value of the validation part whose least value tells the epoch that is kept.
     """
@@ -149,13 +151,14 @@ def _train(
     trainer_options: Mapping[str, Any],
 ) -> Path:
     """The checkpoint of a trained expert, made unless it is there."""
-    task = expert.task
+    task = copy.deepcopy(expert.task)  # one expert may stand on both sides, and a task begins afresh but once
     options = {**TRAINER, **trainer_options, "max_epochs": expert.epochs, "enable_checkpointing": True}
     configuration = {
         "covidct": __version__,
         "task": describe_options(type(task)),
         "options": describe_options(dict(task.hparams)),
-        "callables": [repr(task._optimizer), repr(task._lr_scheduler)],  # one whose name changes trains again
+        "weights": digest_of_weights(task.hparams),
+        "callables": [_describe(task._optimizer), _describe(task._lr_scheduler)],
         "trainer": describe_options(options),
         "monitor": expert.monitor,
         "cohort": cohort,
@@ -184,6 +187,14 @@ def _train(
             trainer.save_checkpoint(temporary, weights_only=True)
     shutil.rmtree(kept, ignore_errors=True)
     return path
+
+
+def _describe(make: Callable[..., Any] | None) -> Any:  # noqa: ANN401  (JSON data)
+    """What makes an optimizer or a scheduler; one without a name is another in each process and trains again."""
+    try:
+        return describe_options(make)
+    except UsageError:
+        return repr(make)
 
 
 def _weigh(checkpoints: Sequence[Path], data: BaseDataModule, trainer_options: Mapping[str, Any]) -> tuple[float, ...]:

@@ -17,6 +17,7 @@ from covidct.atomic import atomic_path, atomic_write_text
 from covidct.datamodules.base import default_cache_dir
 from covidct.errors import UsageError
 from covidct.io import ArrayCache
+from covidct.weights import sha256_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from covidct.datamodules import BaseDataModule
 
-__all__ = ("RunStore", "TestPredictions", "describe_cohort", "describe_options", "digest_of")
+__all__ = ("RunStore", "TestPredictions", "describe_cohort", "describe_options", "digest_of", "digest_of_weights")
 
 _VERSION = 1  # raise when the form of a kept run changes
 _NO_MATTER = ("cache_dir", "num_workers", "prepare_workers")  # of a data module: they change no number
@@ -194,6 +195,19 @@ def describe_options(value: object) -> Any:  # noqa: ANN401  (JSON data)
         f"{value!r} cannot be an argument of a study, whose runs are found again by their arguments: use plain data, a "
         "named function or class, or functools.partial of one."
     )
+
+
+def digest_of_weights(options: Mapping[str, Any]) -> str | None:
+    """Digest of the file that a training starts from: another one may have its name by now.
+
+    Args:
+        options: arguments of a task.
+
+    Returns:
+        None for published weights, which have names, and for random ones.
+    """
+    weights = options.get("weights")
+    return sha256_file(weights) if isinstance(weights, str) and Path(weights).is_file() else None
 
 
 def digest_of(record: object) -> str:

@@ -16,7 +16,7 @@ import covidct
 from covidct.errors import UsageError
 from covidct.functional import fit_fusion_weights
 from covidct.report import ScoreBoard
-from covidct.studies.runs import RunStore, TestPredictions, describe_cohort, describe_options
+from covidct.studies.runs import RunStore, TestPredictions, describe_cohort, describe_options, digest_of_weights
 from covidct.studies.slice_classifier_figures import (
     choose_members,
     cross_validation_section,
@@ -91,12 +91,14 @@ def slice_classifier_study(
     runs: dict[SliceCombination, list[dict[str, TestPredictions]]] = {one: [] for one in combinations}
     modules = [train.build(num_folds=folds, fold=fold) for fold in range(folds)]
     described = [describe_cohort(data) for data in modules]
+    start = digest_of_weights(task_options or {})
     for fold, data in enumerate(modules):
         for one in combinations:
             arguments = {**one.options(len(data.class_names)), **(task_options or {})}
             configuration = {
                 "task": describe_options(SliceClassifierTask),
                 "options": describe_options(arguments),
+                "weights": start,
                 "trainer": describe_options(options),
                 "train": described[fold],
                 "seed": seed,

@@ -1,0 +1,81 @@
+"""The gated ensemble, trained as small as can be: what an expert starts from, and what is taken over."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from torchvision import models as tv
+
+from covidct.datamodules import CTVolumeDataModule
+from covidct.datasets import PhantomTwoContrasts
+from covidct.errors import UsageError
+from covidct.studies import Expert, GatedSystem, train_gated_system
+from covidct.tasks import MaskedGAPResNetTask
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FIRST = "layer1.0.conv1.weight"
+
+
+def cohort(folder: Path, contrast: str = "spread") -> CTVolumeDataModule:
+    return CTVolumeDataModule(
+        PhantomTwoContrasts(12, shape=(6, 40, 40)),
+        contrast=contrast,  # type: ignore[arg-type]
+        grid="slices",
+        size=32,
+        mask_source="file",
+        batch_size=4,
+        augment=False,
+        val_fraction=0.0,
+        test_fraction=0.25,
+        cache_dir=str(folder / "cache"),
+    )
+
+
+def trained(folder: Path) -> GatedSystem:
+    """One expert on both sides, whose weights stay nearly where they begin."""
+    task = MaskedGAPResNetTask(
+        num_classes=3,
+        backbone="resnet18",
+        slice_size=32,
+        weights=str(folder / "start.pth"),
+        optimizer=partial(torch.optim.SGD, lr=1e-12),
+    )
+    expert = Expert(task, epochs=1)
+    options = {"accelerator": "cpu"}
+    return train_gated_system(cohort(folder), low=[expert], high=[expert], out=folder / "out", trainer_options=options)
+
+
+def write_weights(folder: Path, seed: int) -> torch.Tensor:
+    """Weights of a ResNet-18 in the file that experts start from; those of a layer."""
+    torch.manual_seed(seed)
+    state: dict[str, torch.Tensor] = tv.resnet18().state_dict()
+    torch.save(state, folder / "start.pth")
+    return state[FIRST]
+
+
+@pytest.mark.slow
+def test_experts_start_from_their_weights_and_are_taken_over_while_these_are_the_same(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        start = write_weights(tmp_path, seed)
+        first = trained(tmp_path)
+        for side in ("low", "high"):
+            state = first.task.model.get_submodule(side).state_dict()
+            (name,) = (name for name in state if name.endswith(FIRST))
+            torch.testing.assert_close(state[name], start, rtol=0, atol=1e-6, msg=side)
+        times = {side: paths[0].stat().st_mtime_ns for side, paths in first.checkpoints.items()}
+        again = trained(tmp_path)
+        assert again.checkpoints == first.checkpoints
+        assert {side: paths[0].stat().st_mtime_ns for side, paths in again.checkpoints.items()} == times
+    assert len(list((tmp_path / "out" / "experts").glob("*.ckpt"))) == 4
+
+
+@pytest.mark.parametrize(("contrast", "experts", "words"), [("none", 1, "contrast='rms'"), ("spread", 0, "at least")])
+def test_what_cannot_be_gated_is_refused(tmp_path: Path, contrast: str, experts: int, words: str) -> None:
+    members = [Expert(MaskedGAPResNetTask(backbone="resnet18"))] * experts
+    with pytest.raises(UsageError, match=words):
+        train_gated_system(cohort(tmp_path, contrast), low=members, high=members, out=tmp_path)
