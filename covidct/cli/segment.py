@@ -1,4 +1,4 @@
-"""``covidct segment``: the lungs or the lesions of a scan as a mask on its own grid."""
+"""``covidct segment``: the lungs or the lesions of a scan, the lungs of X-rays, as masks on their own grids."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ("run", "segment")
 
-_LUNGS, _LESIONS = "UNet3dTask", "LesionMaskRCNNTask"
+_LUNGS, _LESIONS, _XRAYS = "UNet3dTask", "LesionMaskRCNNTask", "FPNDenseNetTask"
 
 
 def run(verb: str, argv: Sequence[str]) -> int:
@@ -42,19 +42,24 @@ def segment(
     display_values: bool = False,
     overlays: bool = False,
 ) -> int:
-    """Find the lungs or the lesions of a CT scan and write them as labels on the scan's own grid.
+    """Find the lungs or the lesions of a CT scan, or the lungs of X-rays, as labels on the image's own grid.
 
     Without a checkpoint the lungs (1 right, 2 left) by an air threshold and anatomy; with that of a lung network by it;
     with that of a lesion network the lesions (1 ground-glass opacity, 2 consolidation; 1 any lesion where it does not
     tell types apart). Lesions are found in scans, single DICOM slices and pictures (PNG, JPEG, TIFF), one or many: with
     several, or a folder of pictures, OUT is a folder with one mask each; failures are listed and the rest is done.
 
+    With the checkpoint of an X-ray lung network, of one X-ray (PNG, JPEG, TIFF, DICOM), many, folders of them, or a
+    manifest: OUT is a folder with a PNG mask (0, 255) of each in masks/, named by digests, and manifest.csv with the
+    columns mask and lung_area (share of the image). Masks that are there are kept, so a broken run goes on.
+
     Args:
         scans: DICOM folder, file or zip, NIfTI, NRRD or MetaImage; for lesions also single slices and pictures, folders
-            of them, and several of all these.
+            of them, and several of all these; for X-rays see above.
         out: file to write; its suffix (.nii.gz, .nii, .nrrd, .mha, .mhd; .png for a slice or picture) chooses the
             format. A folder for several masks.
-        checkpoint: a .ckpt file of a lung network (UNet3dTask) or a lesion network (LesionMaskRCNNTask).
+        checkpoint: a .ckpt file of a lung network (UNet3dTask), a lesion network (LesionMaskRCNNTask) or a lung network
+            of X-rays (FPNDenseNetTask).
         lung_checkpoint: of a lung network, for the lungs that lesions are measured by; else the threshold's.
         device: of the network: auto (CUDA when there is one), cpu, or a torch device such as cuda:1.
         on_fault: what to do with wrong geometry: refuse it, repair what can be repaired, or go on as it is.
@@ -67,14 +72,15 @@ def segment(
         overlays: write a picture with lesions in colour, boxes and scores beside each mask of lesions.
 
     Returns:
-        0; of lesions 1 when some inputs failed, 3 when all did.
+        0; of lesions and X-rays 1 when some inputs failed, 3 when all did.
     """
     from covidct.inference.lesion_network import given_thresholds
 
     thresholds = given_thresholds(
         score_threshold=score_threshold, mask_threshold=mask_threshold, roi_nms=roi_nms, rpn_nms=rpn_nms
     )
-    if checkpoint is not None and _task_of(checkpoint) == _LESIONS:
+    task = _LUNGS if checkpoint is None else _task_of(checkpoint)
+    if checkpoint is not None and task == _LESIONS:
         from covidct.cli.segment_lesions import load_networks, segment_all_lesions
 
         inputs = name_targets(find_lesion_inputs(scans, series=series), out)
@@ -89,6 +95,14 @@ def segment(
             "Thresholds, --display-values, --overlays and --lung-checkpoint are for lesions: give the checkpoint of a "
             "lesion network with --checkpoint, or leave them out."
         )
+    if checkpoint is not None and task == _XRAYS:
+        from covidct.cli.segment_xrays import segment_xrays
+
+        if series is not None:
+            raise UsageError("--series is for CT scans, an X-ray is one image: leave it out.")
+        code = segment_xrays(scans, out, checkpoint=checkpoint, device=device)
+        research_use()
+        return code
     if len(scans) > 1:
         raise UsageError(
             f"{len(scans)} scans are given, but lungs are found in one at a time: name one and its output."
@@ -101,10 +115,10 @@ def _task_of(checkpoint: Path) -> str:
     from covidct.weights import RECORD_KEY, load_checkpoint
 
     task = str(load_checkpoint(checkpoint)[RECORD_KEY].get("task"))
-    if task not in (_LUNGS, _LESIONS):
+    if task not in (_LUNGS, _LESIONS, _XRAYS):
         raise CheckpointError(
-            f"{checkpoint.name} belongs to {task}, which makes no masks: give a checkpoint of {_LUNGS} for lungs, or "
-            f"of {_LESIONS} for lesions."
+            f"{checkpoint.name} belongs to {task}, which makes no masks: give a checkpoint of {_LUNGS} for lungs, of "
+            f"{_LESIONS} for lesions, or of {_XRAYS} for lungs in X-rays."
         )
     return task
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Literal
 
-import cv2
 import numpy as np
 
 from covidct.atomic import atomic_path
 from covidct.cli.console import error, make_table, note, placed, progress, results
 from covidct.cli.inspect import exit_code, finding_line
 from covidct.cli.lesion_inputs import OVERLAY
+from covidct.cli.png import write_png
 from covidct.errors import CovidctError
 from covidct.explain.lesions import lesion_figure, lesion_overlay, lesion_title
 from covidct.inference.device import find_device
@@ -142,12 +142,12 @@ def _write(
 
     if isinstance(scan, Image) or one.kind == "slice":
         mask = found.mask if found.mask.ndim == 2 else found.mask[0]
-        _write_png(mask, one.target)
+        write_png(mask, one.target)
         if overlay:
             grey = display_slices(scan, [0], window=window)[0]
             boxes = lesion_boxes(found.detections[0])
             drawn = lesion_overlay(grey, mask, boxes=boxes, names=found.class_names)
-            _write_png(drawn[..., ::-1], _beside(one.target))
+            write_png(drawn[..., ::-1], _beside(one.target))
         return
     write_mask(found.mask, like=scan, path=one.target)
     if overlay:
@@ -162,13 +162,6 @@ def _beside(target: Path) -> Path:
     """The picture of a mask: ``scan_overlay.png`` beside ``scan.nii.gz``."""
     stem = target.name.removesuffix(".gz").removesuffix(".nii").removesuffix(target.suffix)
     return target.with_name(f"{stem}{OVERLAY}.png")
-
-
-def _write_png(pixels: NDArray[np.uint8], path: Path) -> None:
-    """Write (H, W) grey or (H, W, 3) blue, green, red, whole or not at all."""
-    _, data = cv2.imencode(".png", np.ascontiguousarray(pixels))
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(data.tobytes())
 
 
 def _print_table(done: Sequence[tuple[LesionInput, LesionSegmentation]]) -> None:
