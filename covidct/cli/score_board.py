@@ -35,6 +35,8 @@ def print_score_board(board: ScoreBoard) -> None:
                 f"p = {pair.mcnemar.p_value:.2g}",
                 markup=False,
             )
+        for warning in section.warnings:
+            console.print(warning, markup=False, soft_wrap=True)
 
 
 def score_cell(estimate: Estimate) -> str:

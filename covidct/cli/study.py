@@ -12,6 +12,7 @@ from covidct.cli.out_folder import check_out_folder
 from covidct.cli.study_gated_ensemble import gated_ensemble
 from covidct.cli.study_resnext_plus import resnext_plus
 from covidct.cli.study_slice_classifiers import slice_classifiers
+from covidct.cli.study_xray import xray
 from covidct.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ __all__ = ("STUDIES", "masked_gap", "run")
 _VARIADIC: Mapping[str, type] = {
     "seeds": int,
     **dict.fromkeys(("rows", "regions", "looks", "backbones", "attentions", "losses", "optimizers"), str),
+    **dict.fromkeys(("networks", "normalisations", "channels", "images"), str),
 }
 _SHOWN = (("accuracy", "overall"), ("sensitivity", ""), ("specificity", ""), ("auroc", ""))
 
@@ -138,6 +140,7 @@ STUDIES: Mapping[str, tuple[Callable[..., int], str]] = {
     "resnext-plus": (resnext_plus, "ablations and enhancements of slice attention, at volume and slice level"),
     "slice-classifiers": (slice_classifiers, "backbone, attention, loss, optimiser on the same folds; the best fused"),
     "gated-ensemble": (gated_ensemble, "experts on either side of the contrast gate against one model for both"),
+    "xray": (xray, "X-rays whole, lungs alone, without lungs, by normalisation and channels"),
 }
 """Name of a study to its command and what it does."""
 

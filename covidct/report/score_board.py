@@ -86,6 +86,7 @@ class ScoreSection:
         text: what was trained and scored on whom.
         rows: the classifiers, all on the same cases.
         differences: between them.
+        warnings: what the reader of the table must know beside it.
     """
 
     name: str
@@ -93,6 +94,7 @@ class ScoreSection:
     text: str
     rows: tuple[ScoreRow, ...]
     differences: tuple[ScoreDifference, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +220,7 @@ def _section_record(section: ScoreSection) -> dict[str, Any]:
     return {
         "title": section.title,
         "text": section.text,
+        "warnings": section.warnings,
         "rows": {
             row.name: {
                 "title": row.title,

@@ -26,6 +26,9 @@ from .slice_classifiers import slice_classifier_study as slice_classifier_study
 from .slice_combinations import OPTIMIZERS as OPTIMIZERS
 from .slice_combinations import SliceCombination as SliceCombination
 from .slice_combinations import combine as combine
+from .xray import xray_study as xray_study
+from .xray_trainings import XRayTraining as XRayTraining
+from .xray_trainings import plan_xray_trainings as plan_xray_trainings
 
 __all__ = (
     "CONFOUNDER_PHANTOMS",
@@ -42,11 +45,13 @@ __all__ = (
     "StudyData",
     "Training",
     "Variant",
+    "XRayTraining",
     "combine",
     "confounder_study",
     "gated_ensemble_study",
     "masked_gap_study",
     "plan_trainings",
+    "plan_xray_trainings",
     "pooling_variants",
     "published_reports",
     "resnext_plus_study",
@@ -56,4 +61,5 @@ __all__ = (
     "write_ablation",
     "write_score_board",
     "write_study",
+    "xray_study",
 )

@@ -6,7 +6,7 @@ import logging
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -129,6 +129,7 @@ def run_variants(
     train: StudyData,
     out: Path,
     tests: Mapping[str, StudyData] | None = None,
+    part: Literal["test", "val"] = "test",
     seeds: Sequence[int] = (0, 1, 2),
     epochs: int = 50,
     trainer_options: Mapping[str, Any] | None = None,
@@ -136,6 +137,19 @@ def run_variants(
     on_run: Callable[[str], None] | None = None,
 ) -> dict[str, dict[str, dict[int, TestPredictions]]]:
     """What :func:`run_comparison` trains and tests, not yet compared.
+
+    Args:
+        variants: as there; so are the others.
+        train: as there.
+        out: as there.
+        tests: as there.
+        part: of the split that is predicted; ``"val"`` for data sets without a test part, since nothing is chosen on
+            it.
+        seeds: as there.
+        epochs: as there.
+        trainer_options: as there.
+        keep_checkpoints: as there.
+        on_run: as there.
 
     Returns:
         Test to variant to seed to predictions.
@@ -161,6 +175,7 @@ def run_variants(
             "trainer": describe_options(options),
             "train": describe_cohort(data),
             "tests": {name: describe_cohort(module) for name, module in test_data.items()},
+            **({} if part == "test" else {"part": part}),
         }
         for seed in seeds:
             run = f"{variant.name}-seed{seed}"
@@ -168,10 +183,10 @@ def run_variants(
             if predictions is None:
                 start = time.perf_counter()
                 with own_random_state():
-                    _prepare(data, test_data)  # its loader draws a seed too
+                    _prepare(data, test_data, part)  # its loader draws a seed too
                     trainer, task = train_task(variant.task, variant.options, data, seed=seed, trainer_options=options)
                     predictions = {
-                        name: predict_cases(task, module.test_dataloader(), module.class_names, options)
+                        name: predict_cases(task, _loader(module, part), module.class_names, options)
                         for name, module in test_data.items()
                     }
                 if keep_checkpoints:
@@ -185,15 +200,21 @@ def run_variants(
     return found
 
 
-def _prepare(data: BaseDataModule, tests: Mapping[str, BaseDataModule]) -> None:
+def _prepare(data: BaseDataModule, tests: Mapping[str, BaseDataModule], part: Literal["test", "val"]) -> None:
     """Prepare all scans and refuse, before anything is trained, tests of other classes or of subjects trained on."""
     data.prepare_data()
     data.setup("fit")
-    trained = {data.dataset.subject_hash(record) for record in (*data.records("train"), *data.records("val"))}
+    seen = data.records("train") + (data.records("val") if part == "test" else [])
+    trained = {data.dataset.subject_hash(record) for record in seen}
     for name, module in tests.items():
         module.prepare_data()
         module.setup("test")
-        both = trained & {module.dataset.subject_hash(record) for record in module.records("test")}
+        if not module.records(part):
+            raise UsageError(
+                f"The test {name!r} has no {part} part: give split='subject' with a {part}_fraction, or a data set "
+                "whose own split has one."
+            )
+        both = trained & {module.dataset.subject_hash(record) for record in module.records(part)}
         if both:
             raise ManifestError(
                 f"{len(both)} subject(s) of the test {name!r} were trained on: give both cohorts one split by subject."
@@ -203,6 +224,11 @@ def _prepare(data: BaseDataModule, tests: Mapping[str, BaseDataModule]) -> None:
                 f"The test {name!r} has the classes {', '.join(module.class_names)}, the training "
                 f"{', '.join(data.class_names)}: they must be the same."
             )
+
+
+def _loader(data: BaseDataModule, part: Literal["test", "val"]) -> Any:  # noqa: ANN401  (a loader of torch)
+    """Batches of the part that is predicted."""
+    return data.test_dataloader() if part == "test" else data.val_dataloader()
 
 
 def compare_runs(
