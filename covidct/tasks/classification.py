@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
@@ -52,6 +52,7 @@ class ClassificationTask(BaseTask):
     """
 
     class_weight: Tensor
+    monitor: ClassVar[tuple[str, Literal["min", "max"]] | None] = ("val_auroc", "max")
     cam_scale: Tensor
 
     def __init__(

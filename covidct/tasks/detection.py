@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
@@ -57,6 +57,7 @@ class DetectionTask(BaseTask):
     """
 
     target: ClassVar[str] = "instances"
+    monitor: ClassVar[tuple[str, Literal["min", "max"]] | None] = ("val_coco_map", "max")
     model: LesionMaskRCNN
 
     def __init__(

@@ -67,6 +67,7 @@ class GatedEnsembleTask(ClassificationTask):
 
     inputs: tuple[str, ...]  # type: ignore[misc]  # as the experts need
     kinds: tuple[Kind, ...]  # type: ignore[misc]
+    monitor: ClassVar[tuple[str, Literal["min", "max"]] | None] = ("val_loss", "min")  # known without some class, too
     model: GatedEnsemble
     paper: ClassVar[dict[str, list[dict[str, Any]]]] = {
         "low": [{"name": "TwoLevelClassifier", "arguments": {}}],

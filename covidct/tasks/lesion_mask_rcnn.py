@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
@@ -63,6 +63,7 @@ class LesionMaskRCNNTask(DetectionTask):
 
     inputs: ClassVar[tuple[str, ...]] = ("image",)
     kinds: ClassVar[tuple[Kind, ...]] = ("ct_slice",)
+    monitor: ClassVar[tuple[str, Literal["min", "max"]] | None] = ("val_reference_map_lesions", "max")
 
     def __init__(
         self,

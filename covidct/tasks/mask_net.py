@@ -75,6 +75,7 @@ class CovidCTMaskNetTask(ClassificationTask):
 
     inputs: ClassVar[tuple[str, ...]] = ("image",)
     kinds: ClassVar[tuple[Kind, ...]] = ("ct_slice",)
+    monitor: ClassVar[tuple[str, Literal["min", "max"]] | None] = ("val_f1_macro", "max")
     model: CovidCTMaskNet
 
     def __init__(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
@@ -62,6 +62,7 @@ class SegmentationTask(BaseTask):
     """
 
     target: ClassVar[str] = "lung_mask"
+    monitor: ClassVar[tuple[str, Literal["min", "max"]] | None] = ("val_dice", "max")
 
     def __init__(
         self,

@@ -1,0 +1,187 @@
+"""``Checkpoints``: the last state of a run and the best one, written so that a killed run goes on."""
+
+from __future__ import annotations
+
+import logging
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Checkpoint
+
+from covidct.callbacks.checkpoint_io import AtomicCheckpointIO, previous_path
+from covidct.errors import CheckpointError, UsageError
+from covidct.weights import load_checkpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ("Checkpoints", "find_checkpoint")
+
+_LOGGER = logging.getLogger(__name__)
+BEST, LAST = "best.ckpt", "last.ckpt"
+
+
+class Checkpoints(Checkpoint):
+    """Keeps ``last.ckpt``, from which training goes on, and ``best.ckpt``, which ``test`` and ``predict`` take.
+
+    The last state is written after every epoch, and every ``save_every`` steps within one; the best one when the
+    monitored score of a validation is better than all before. Lightning's ``ModelCheckpoint`` writes its last state
+    only together with a best one, and forgets a score that was good in another folder.
+
+    Files are written by :class:`AtomicCheckpointIO`, which is put into the trainer. A training that goes on from a
+    checkpoint writes into the folder of that checkpoint. Checkpoints hold no paths.
+
+    Args:
+        monitor: name of the logged score; None is the task's own (:attr:`covidct.tasks.BaseTask.monitor`).
+        mode: ``"max"`` where more is better, ``"min"``; None is the task's own.
+        save_every: steps of the optimizer after which the last state is written within an epoch; None waits for its
+            end. A killed training repeats at most so many steps.
+        folder: where files go; None is ``checkpoints`` in the run's folder.
+
+    Attributes:
+        best_model_path: of the best state, empty while there is none.
+        best_model_score: its score, None while there is none.
+        last_model_path: of the last state, empty while there is none.
+
+    Raises:
+        UsageError: for an impossible argument, or a score that no validation of the run logs.
+    """
+
+    def __init__(
+        self,
+        *,
+        monitor: str | None = None,
+        mode: Literal["min", "max"] | None = None,
+        save_every: int | None = None,
+        folder: str | None = None,
+    ) -> None:
+        """Check the arguments."""
+        if mode not in (None, "min", "max") or (monitor is None) != (mode is None):
+            raise UsageError(
+                f"monitor={monitor!r} with mode={mode!r} is not usable: give a score and 'min' or 'max', or neither."
+            )
+        if save_every is not None and (type(save_every) is not int or save_every < 1):
+            raise UsageError(f"save_every={save_every!r} must be a whole number of steps of at least 1, or null.")
+        self.monitor, self.mode, self.save_every = monitor, mode, save_every
+        self._given = Path(folder) if folder is not None else None
+        self.folder: Path | None = None
+        self.best_model_path = self.last_model_path = ""
+        self.best_model_score: float | None = None
+        self._saved_step = -1
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Find the folder and the score."""
+        if stage != "fit":
+            return
+        if type(trainer.strategy.checkpoint_io) is not AtomicCheckpointIO:
+            trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+        if self.monitor is None:
+            self.monitor, self.mode = getattr(pl_module, "monitor", None) or (None, None)
+        folder = self._given or Path(trainer.log_dir or trainer.default_root_dir) / "checkpoints"
+        self.folder = Path(trainer.strategy.broadcast(str(folder)))
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Go on in the folder of the checkpoint; Lightning tells its path only now."""
+        if trainer.state.fn == "fit" and self._given is None and trainer.ckpt_path:
+            self.folder = Path(trainer.ckpt_path).parent
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """A state that was just read needs no writing."""
+        self._saved_step = trainer.global_step
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,  # noqa: ANN401  (Lightning's hook)
+        batch: Any,  # noqa: ANN401
+        batch_idx: int,
+    ) -> None:
+        """Write the last state every ``save_every`` steps."""
+        step = trainer.global_step
+        if self.save_every and step % self.save_every == 0 and step != self._saved_step:
+            self._save_last(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the best state, if this is one, and the last."""
+        if trainer.fast_dev_run:
+            return
+        validated = (
+            trainer.enable_validation and (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
+        )
+        if validated and self.monitor is not None and self._better(trainer):
+            self.best_model_path = self._write(trainer, BEST)
+        self._save_last(trainer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best score so far; no paths, since a run may be moved."""
+        return {"best": self.best_model_score, "monitor": self.monitor}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the best score, where it is one of the same kind and its file is beside the checkpoint."""
+        if state_dict["monitor"] != self.monitor or self.folder is None or not (self.folder / BEST).exists():
+            return
+        self.best_model_score, self.best_model_path = state_dict["best"], str(self.folder / BEST)
+
+    def _better(self, trainer: pl.Trainer) -> bool:
+        """Whether the score of this epoch is the best one; the same on every process."""
+        found = trainer.callback_metrics.get(str(self.monitor))
+        if found is None:
+            known = ", ".join(sorted(name for name in trainer.callback_metrics if name.startswith("val_")))
+            raise UsageError(
+                f"No validation of this run logs {self.monitor!r}, by which the best weights are chosen: set monitor "
+                f"of Checkpoints to one of {known or 'none, since nothing is validated'}."
+            )
+        score = float(found)
+        best = self.best_model_score
+        better = not math.isnan(score) and (best is None or (score > best if self.mode == "max" else score < best))
+        if trainer.strategy.broadcast(better):
+            self.best_model_score = score
+            return True
+        return False
+
+    def _save_last(self, trainer: pl.Trainer) -> None:
+        """Write the last state."""
+        if trainer.fast_dev_run:
+            return
+        self._saved_step = trainer.global_step
+        self.last_model_path = self._write(trainer, LAST)
+
+    def _write(self, trainer: pl.Trainer, name: str) -> str:
+        """Write a file of the run; all processes take part."""
+        path = str((self.folder or Path(trainer.default_root_dir)) / name)
+        trainer.save_checkpoint(path)
+        return path
+
+
+def find_checkpoint(folder: Path, *, best: bool = False) -> Path | None:
+    """The newest checkpoint below a folder that can be read; one that cannot is passed over with a warning.
+
+    Args:
+        folder: of one run or of many.
+        best: the best checkpoint of the newest run, if it has one, for ``test`` and ``predict``.
+
+    Returns:
+        The file; None when there is none.
+    """
+    files = sorted(folder.rglob("*.ckpt"), key=lambda file: (file.stat().st_mtime_ns, file.name), reverse=True)
+    if best and files:
+        wanted = [files[0].with_name(BEST), previous_path(files[0].with_name(BEST))]
+        files = [*(file for file in wanted if file.exists()), *files]
+    for file in _once(files):
+        try:
+            load_checkpoint(file)
+        except CheckpointError as error:
+            _LOGGER.warning("passed over: %s", error)
+        else:
+            return file
+    return None
+
+
+def _once(files: Iterable[Path]) -> Iterable[Path]:
+    """The files without repetition, temporary ones left out."""
+    return (file for file in dict.fromkeys(files) if not file.name.startswith(".tmp-"))

@@ -1,0 +1,181 @@
+"""Last and best state of a run: what is written when, where it goes on, and what a damaged file leaves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from covidct.callbacks import AtomicCheckpointIO, Checkpoints, find_checkpoint
+from covidct.errors import CheckpointError, UsageError
+from covidct.tasks import MaskedGAPResNetTask, load_task
+from covidct.weights import load_checkpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from covidct.datamodules import CTVolumeDataModule
+
+    MakeTrainer = Callable[..., pl.Trainer]
+    MakeTask = Callable[..., MaskedGAPResNetTask]
+
+
+class Scores(pl.Callback):
+    """Logs given scores in place of the task's, one an epoch."""
+
+    def __init__(self, values: list[float]) -> None:
+        self.values = values
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        pl_module.log("val_mine", torch.tensor(self.values[trainer.current_epoch]))
+
+
+def fit(
+    make_trainer: MakeTrainer,
+    task: MaskedGAPResNetTask,
+    data: CTVolumeDataModule,
+    *callbacks: pl.Callback,
+    ckpt_path: Path | None = None,
+    **options: Any,  # noqa: ANN401
+) -> pl.Trainer:
+    trainer = make_trainer(enable_checkpointing=True, callbacks=list(callbacks), **options)
+    trainer.fit(task, datamodule=data, ckpt_path=ckpt_path)
+    return trainer
+
+
+def epoch_of(path: Path) -> int:
+    return int(load_checkpoint(path)["epoch"])
+
+
+@pytest.mark.parametrize(("mode", "best"), [("max", 1), ("min", 2)])
+def test_best_and_last(
+    make_trainer: MakeTrainer,
+    make_task: MakeTask,
+    data: CTVolumeDataModule,
+    tmp_path: Path,
+    mode: Literal["min", "max"],
+    best: int,
+) -> None:
+    kept = Checkpoints(monitor="val_mine", mode=mode)
+    trainer = fit(make_trainer, make_task(), data, Scores([0.5, 0.9, 0.1, float("nan")]), kept, max_epochs=4)
+    folder = tmp_path / "checkpoints"
+    assert {file.name for file in folder.iterdir()} == {
+        "best.ckpt",
+        "best.previous.ckpt",
+        "last.ckpt",
+        "last.previous.ckpt",
+    }
+    assert epoch_of(folder / "best.ckpt") == best
+    assert epoch_of(folder / "last.ckpt") == 3
+    assert epoch_of(folder / "last.previous.ckpt") == 2
+    assert trainer.checkpoint_callback is kept
+    assert kept.best_model_path == str(folder / "best.ckpt")
+    (tested,) = trainer.test(datamodule=data, ckpt_path="best", verbose=False)
+    assert "test_loss" in tested
+    assert str(tmp_path) not in str(load_checkpoint(folder / "last.ckpt")["callbacks"]), "a run may be moved"
+
+
+def test_the_task_names_its_score(
+    make_trainer: MakeTrainer, make_task: MakeTask, data: CTVolumeDataModule, tmp_path: Path
+) -> None:
+    kept = Checkpoints()
+    fit(make_trainer, make_task(), data, kept, max_epochs=1)
+    assert (kept.monitor, kept.mode) == ("val_auroc", "max")
+    assert isinstance(load_task(tmp_path / "checkpoints" / "last.ckpt"), MaskedGAPResNetTask)
+
+
+def test_a_score_that_nobody_logs_is_named(
+    make_trainer: MakeTrainer, make_task: MakeTask, data: CTVolumeDataModule
+) -> None:
+    with pytest.raises(UsageError, match=r"logs 'val_dice'.* val_auroc"):
+        fit(make_trainer, make_task(), data, Checkpoints(monitor="val_dice", mode="max"))
+
+
+def test_a_training_goes_on_in_its_folder_and_knows_its_best(
+    make_trainer: MakeTrainer, make_task: MakeTask, data: CTVolumeDataModule, tmp_path: Path
+) -> None:
+    first, folder = Scores([0.5, 0.9]), tmp_path / "run" / "checkpoints"
+    fit(
+        make_trainer,
+        make_task(),
+        data,
+        first,
+        Checkpoints(monitor="val_mine", mode="max", folder=str(folder)),
+        max_epochs=2,
+    )
+    moved = tmp_path / "moved"
+    folder.rename(moved)
+    later = Checkpoints(monitor="val_mine", mode="max")
+    scores = Scores([0.0, 0.0, 0.7, 0.8])
+    fit(make_trainer, make_task(), data, scores, later, max_epochs=4, ckpt_path=moved / "last.ckpt")
+    assert epoch_of(moved / "best.ckpt") == 1, "0.9 before is better than 0.8 now"
+    assert epoch_of(moved / "last.ckpt") == 3
+    assert later.best_model_score == pytest.approx(0.9)
+
+
+def test_the_last_state_is_written_within_an_epoch_too(
+    make_trainer: MakeTrainer, make_task: MakeTask, data: CTVolumeDataModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[tuple[str, int]] = []
+    save = AtomicCheckpointIO.save_checkpoint
+
+    def note(self: AtomicCheckpointIO, checkpoint: dict[str, Any], path: str, storage_options: None = None) -> None:
+        written.append((path.rsplit("/", 1)[-1], int(checkpoint["global_step"])))
+        save(self, checkpoint, path, storage_options)
+
+    monkeypatch.setattr(AtomicCheckpointIO, "save_checkpoint", note)
+    fit(make_trainer, make_task(), data, Checkpoints(save_every=2), max_epochs=1, limit_val_batches=0)
+    assert written == [("last.ckpt", 2), ("last.ckpt", 3)]
+
+
+class Stop(Exception):  # noqa: N818
+    """A power failure."""
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = {"state_dict": {}, "hyper_parameters": {}, "covidct": {"task": "x"}}
+    path = tmp_path / "last.ckpt"
+    writer = AtomicCheckpointIO()
+    writer.save_checkpoint({**record, "epoch": 1}, path)
+
+    def cut(_: object, target: Path) -> None:
+        target.write_bytes(b"half")
+        raise Stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", cut)
+        with pytest.raises(Stop):
+            writer.save_checkpoint({**record, "epoch": 2}, path)
+    assert writer.load_checkpoint(path)["epoch"] == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
+    with pytest.raises(UsageError, match="storage_options"):
+        writer.save_checkpoint(record, path, storage_options={})
+
+
+def test_the_newest_that_can_be_read_is_found(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    record = {"state_dict": {"w": torch.arange(1000.0)}, "hyper_parameters": {}, "covidct": {"task": "x"}}
+    writer = AtomicCheckpointIO()
+    assert find_checkpoint(tmp_path) is None
+    run = tmp_path / "run" / "checkpoints"
+    for name, epoch in (("best", 0), ("last", 1), ("last", 2)):
+        writer.save_checkpoint({**record, "epoch": epoch}, run / f"{name}.ckpt")
+    assert find_checkpoint(tmp_path) == run / "last.ckpt"
+    assert find_checkpoint(tmp_path, best=True) == run / "best.ckpt"
+    (run / "last.ckpt").write_bytes((run / "last.ckpt").read_bytes()[:2000])
+    found = find_checkpoint(tmp_path)
+    assert found == run / "last.previous.ckpt"
+    assert epoch_of(found) == 1
+    assert "passed over" in caplog.text
+    with pytest.raises(CheckpointError):
+        writer.load_checkpoint(run / "last.ckpt")
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"monitor": "val_loss"}, {"monitor": "val_loss", "mode": "least"}, {"save_every": 0}]
+)
+def test_impossible_arguments_are_refused(arguments: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        Checkpoints(**arguments)
