@@ -113,6 +113,8 @@ def test_the_shipped_system_parses_and_is_complete(tmp_path: Path) -> None:
     assert (data.enhancement, data.contrast, data.contrast_side) == ("equalise_clahe", "rms", None)
     tasks = {side: [one.task.class_path.rpartition(".")[2] for one in found[side]] for side in ("low", "high")}
     assert tasks == {"low": ["TwoLevelTask"], "high": ["COVNetTask", "COVNetTask"]}
+    weights = [one.task.init_args.weights for side in ("low", "high") for one in found[side]]
+    assert weights == ["IMAGENET1K_V1"] * 3, "no expert of the shipped system starts from random weights"
     assert found.fusion == "mean"
 
 
