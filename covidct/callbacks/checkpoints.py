@@ -70,6 +70,7 @@ class Checkpoints(Checkpoint):
         self.best_model_path = self.last_model_path = ""
         self.best_model_score: float | None = None
         self._saved_step = -1
+        self._validated = False
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Find the folder and the score."""
@@ -106,13 +107,15 @@ class Checkpoints(Checkpoint):
         if self.save_every and step % self.save_every == 0 and step != self._saved_step:
             self._save_last(trainer)
 
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Know that there is a new score."""
+        self._validated = not trainer.sanity_checking
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the best state, if this is one, and the last."""
         if trainer.fast_dev_run:
             return
-        validated = (
-            trainer.enable_validation and (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
-        )
+        validated, self._validated = self._validated, False
         if validated and self.monitor is not None and self._better(trainer):
             self.best_model_path = self._write(trainer, BEST)
         self._save_last(trainer)

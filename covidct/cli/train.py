@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
+from covidct.callbacks import Checkpoints, find_checkpoint
 from covidct.cli.command import usage_sentence
 from covidct.cli.console import research_use, results
 from covidct.cli.prediction_rows import predict_rows
@@ -83,9 +86,13 @@ class TaskCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the checkpoint and where results go."""
-        fit = self.verb == "fit"
-        text = "checkpoint to go on from" if fit else "checkpoint to apply"
-        parser.add_argument("--ckpt_path", type=Path, default=None, help=f"A .ckpt file of covidct: {text}.")
+        text = (
+            "to go on from, or auto" if self.verb == "fit" else "to apply, or auto for the best one of the newest run"
+        )
+        text = (
+            f"A .ckpt file of covidct {text}: the newest below --trainer.default_root_dir (lightning_logs) that can be"
+        )
+        parser.add_argument("--ckpt_path", type=Path, default=None, help=f"{text} read.")
         if self.verb == "test":
             text = (
                 "Folder for report.html, metrics.json and predictions.csv, or metrics.json and scores.csv of a "
@@ -97,7 +104,7 @@ class TaskCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Refuse a missing or damaged checkpoint before anything is built."""
-        checkpoint = self.config.get("ckpt_path")
+        checkpoint = self._find_checkpoint()
         if self.verb == "fit":
             if checkpoint is not None:
                 load_checkpoint(checkpoint)
@@ -107,6 +114,32 @@ class TaskCLI(LightningCLI):
         self.task = load_task(checkpoint)
         self.config["model"] = None
         self._take_preprocessing()
+
+    def _find_checkpoint(self) -> Path | None:
+        """The checkpoint that is named; ``auto`` is looked for, and put in its place."""
+        named = self.config.get("ckpt_path")
+        if named != Path("auto"):
+            return None if named is None else Path(named)
+        root = self.config.trainer.default_root_dir
+        folder = Path("lightning_logs") if root is None else Path(root)
+        self.config["ckpt_path"] = found = find_checkpoint(folder, best=self.verb != "fit")
+        if found is None and self.verb != "fit":
+            raise UsageError(f"There is no checkpoint in {folder}: name one with --ckpt_path, or train first.")
+        results().print(
+            f"checkpoint: {found}" if found else f"no checkpoint in {folder} yet: a fresh training begins",
+            markup=False,
+            soft_wrap=True,
+        )
+        return found
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:  # noqa: ANN401  (Lightning's signature)
+        """As Lightning does; a training that says nothing of checkpoints keeps its last and its best."""
+        trainer = self.config_init["trainer"]
+        callbacks = trainer.get("callbacks") or []
+        own = any(isinstance(callback, Checkpoint) for callback in callbacks)
+        if self.verb == "fit" and trainer.get("enable_checkpointing") is not False and not own:
+            trainer["callbacks"] = [*callbacks, Checkpoints()]
+        return super().instantiate_trainer(**kwargs)
 
     def _take_preprocessing(self) -> None:
         """Fill in what the user left open of the data module's pre-processing from the checkpoint.
@@ -133,7 +166,8 @@ class TaskCLI(LightningCLI):
         """Train."""
         checkpoint = self.config.get("ckpt_path")
         self.trainer.fit(self.model, datamodule=self.datamodule, ckpt_path=checkpoint)
-        best = getattr(self.trainer.checkpoint_callback, "best_model_path", "")
+        kept = self.trainer.checkpoint_callback
+        best = getattr(kept, "best_model_path", "") or getattr(kept, "last_model_path", "")
         if best:
             results().print(f"checkpoint: {best}", markup=False, soft_wrap=True)
 
@@ -241,8 +275,8 @@ def _scan_results(output: dict[str, Any], names: Sequence[str]) -> list[Any]:
 
 def import_parts() -> None:
     """Load all tasks, data modules and data sets, so that their short names are known to the parser."""
-    from covidct import datamodules, datasets, tasks
+    from covidct import callbacks, datamodules, datasets, tasks
 
-    for package in (datamodules, datasets, tasks):
+    for package in (callbacks, datamodules, datasets, tasks):
         for name in package.__all__:
             getattr(package, name)
