@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 
-from covidct.errors import UsageError
 from covidct.functional import clean_lung_mask
 from covidct.losses import ComboLoss
 from covidct.models import FPNDenseNet
 from covidct.models.stored_network import network_arguments
 from covidct.tasks.cosine import cosine_to_zero
+from covidct.tasks.normalisation import check_normalisation, fill_statistics
 from covidct.tasks.slice_segmentation import SliceSegmentationTask
-from covidct.tasks.training_statistics import training_statistics
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,8 +77,7 @@ class FPNDenseNetTask(SliceSegmentationTask):
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         """Build the network."""
-        if normalisation not in ("imagenet", "dataset"):
-            raise UsageError(f"normalisation={normalisation!r} is unknown: use 'imagenet' or 'dataset'.")
+        check_normalisation(normalisation, mean=None, std=None)
         super().__init__(postprocess=postprocess, optimizer=optimizer, lr_scheduler=lr_scheduler)
 
     def build_model(self) -> FPNDenseNet:
@@ -103,9 +101,7 @@ class FPNDenseNetTask(SliceSegmentationTask):
         """
         super().start_fresh()
         if self.hparams["normalisation"] == "dataset":
-            mean, std = training_statistics(self.trainer)
-            self.model.mean.fill_(mean)
-            self.model.std.fill_(std)
+            fill_statistics(self.model.mean, self.model.std, self.trainer)
 
     def default_optimizer(self) -> torch.optim.AdamW:
         """AdamW, learning rate 1e-4: recommendation; the paper is silent."""

@@ -202,5 +202,5 @@ def test_what_does_not_suit_is_refused(tmp_path: Path, network: Path, capsys: py
         ((files[0], tmp_path / "out", "--series", "1.2"), "--series"),
         ((files[0], tmp_path / "out", "--overlays"), "--overlays"),
     ):
-        assert run(*arguments, "--checkpoint", network) == 2, word
+        assert run(*arguments, "--checkpoint", network) in (2, 3), word
         assert word in capsys.readouterr().err

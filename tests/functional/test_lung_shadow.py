@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -109,3 +111,21 @@ def test_what_is_no_mask_is_refused(mask: NDArray[Any]) -> None:
 def test_shares_out_of_range_are_refused(name: str, share: float) -> None:
     with pytest.raises(UsageError, match=name):
         clean_lung_mask(np.zeros((4, 4), bool), **{name: share})
+
+
+@pytest.mark.real
+def test_masks_drawn_by_hand_are_left_as_they_are(real_data: Path) -> None:
+    """The sizes suit lungs: no drawn lung is taken for a small part."""
+    files = [
+        *(real_data / "cxr_lung_masks" / "masks").glob("*.png"),
+        *(real_data / "cxr_imlab_lung2d").glob("*-mask.png"),
+    ]
+    assert files
+    for file in files:
+        drawn = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
+        assert drawn is not None
+        inside = drawn > 127
+        cleaned = clean_lung_mask(inside) > 0
+        overlap = 2 * np.sum(cleaned & inside) / (cleaned.sum() + inside.sum())
+        assert overlap > 0.99, file.name
+        assert 0.15 < lung_area_share(cleaned) < 0.7
