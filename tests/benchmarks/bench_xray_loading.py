@@ -37,6 +37,7 @@ def module_of(dataset: BaseDataset, cache: str, *, batch: int, workers: int, aug
 
 def main(folder: str, steps: int, batch: int, workers: int) -> None:
     """Measure and print."""
+    threads = torch.get_num_threads()
     dataset: BaseDataset = PhantomCXR(64) if folder == "-" else DarkCovid(folder)
     with tempfile.TemporaryDirectory() as cache:
         for name in ("prepare", "prepare again"):
@@ -45,13 +46,18 @@ def main(folder: str, steps: int, batch: int, workers: int) -> None:
             print(f"{name:28s} {time.perf_counter() - start:8.2f} s")
         for augment in (False, True):
             plain = module_of(dataset, cache, batch=batch, workers=0, augment=augment)
-            start = time.perf_counter()
+            start, used = time.perf_counter(), time.process_time()
+            torch.set_num_threads(1)  # as in a worker
             count = sum(len(found["id"]) for found in plain.train_dataloader())
-            took = time.perf_counter() - start
-            print(f"{'loading alone' + (', augmented' if augment else ''):28s} {took:8.2f} s  {count} images")
+            took, used = time.perf_counter() - start, time.process_time() - used
+            torch.set_num_threads(threads)
+            name = "loading alone" + (", augmented" if augment else "")
+            print(f"{name:28s} {took:8.2f} s, {used:.2f} s of a core, {count} images")
+        used = time.process_time()
         wait, work = steps_of(module, steps)
+        used = (time.process_time() - used) / (steps + 1)
     print(f"{'wait for data':28s} {wait:8.3f} s a step of {batch}")
-    print(f"{'network':28s} {work:8.3f} s a step of {batch}")
+    print(f"{'network':28s} {work:8.3f} s a step of {batch}, {used:.2f} s of a core")
     print(f"{'share of waiting':28s} {100 * wait / (wait + work):8.2f} %")
 
 
