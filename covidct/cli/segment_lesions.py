@@ -17,7 +17,7 @@ from covidct.explain.lesions import lesion_figure, lesion_overlay, lesion_title
 from covidct.inference.device import find_device
 from covidct.inference.lesions import display_slices, lesion_boxes, segment_lesions
 from covidct.inference.lung_network import find_lung_network
-from covidct.models import LesionSegmenter
+from covidct.models import LesionSegmenter, LungSegmenter
 from covidct.report.words import figure
 from covidct.volume import Image
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from covidct.cli.lesion_inputs import LesionInput
     from covidct.inference import LesionSegmentation
-    from covidct.models import LungSegmenter
     from covidct.volume import Finding, Volume
 
 __all__ = ("load_networks", "segment_all_lesions")
@@ -64,7 +63,7 @@ def load_networks(
     segmenter = LesionSegmenter.from_checkpoint(checkpoint, device=place, assume_window=display_values, **thresholds)
     record = segmenter.preprocessing
     trained_with = "threshold" if record.masking == "original" else record.mask_source
-    lungs = find_lung_network(lung_checkpoint, trained_with=trained_with, device=place)
+    lungs = find_lung_network(LungSegmenter, lung_checkpoint, trained_with=trained_with, device=place)
     return segmenter, lungs
 
 

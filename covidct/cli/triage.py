@@ -44,17 +44,18 @@ def triage_inputs(
     rpn_nms: float | None = None,
     display_values: bool = False,
 ) -> int:
-    """Apply a checkpoint to CT scans: probabilities, slice scores, lung volumes as pages, JSON and one table.
+    """Apply a checkpoint to CT scans or X-rays: probabilities, slice scores, lung volumes as pages, JSON, one table.
 
     A classifier of slices is applied to every slice that shows lung; the scan's probabilities are the mean over the
     tenth of the slices that it finds most suspicious. With a lesion network the lesions are found and measured too.
+    A classifier of chest X-rays takes each picture and each DICOM file as one X-ray.
 
     The pre-processing is the one the checkpoint was trained with. One bad input does not stop the rest. Results are
     named by pseudonyms; which input is behind one stands in OUT/inputs.csv alone, which is not to be shared.
 
     Args:
         inputs: files, DICOM folders, zips, or folders with any of them.
-        checkpoint: a .ckpt file that covidct wrote, of a classifier of CT volumes or CT slices.
+        checkpoint: a .ckpt file that covidct wrote, of a classifier of CT volumes, CT slices or X-rays.
         out: folder for index.html, cohort.csv and scans/.
         lung_checkpoint: a .ckpt file of a lung network, whose masks are then used; needed where the task was trained
             with them.
@@ -91,7 +92,7 @@ def triage_inputs(
         ),
         display_values=display_values,
     )
-    scans = discover(inputs)
+    scans = discover(inputs, single_pictures=predictor.by_images)
     folder = CohortFolder(out, run=run_record(predictor), scans=scans, resume=resume)
     finished = folder.take_finished()
     if finished:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from covidct.errors import UsageError
-from covidct.models import LungSegmenter
+from covidct.models import LungSegmenter, XRayLungSegmenter
 
 if TYPE_CHECKING:
     import os
@@ -15,12 +15,21 @@ if TYPE_CHECKING:
 __all__ = ("find_lung_network",)
 
 
+Segmenter = TypeVar("Segmenter", LungSegmenter, XRayLungSegmenter)
+
+
 def find_lung_network(
-    path: str | os.PathLike[str] | None, *, trained_with: str, device: torch.device, of_use: bool = False
-) -> LungSegmenter | None:
+    network: type[Segmenter],
+    path: str | os.PathLike[str] | None,
+    *,
+    trained_with: str,
+    device: torch.device,
+    of_use: bool = False,
+) -> Segmenter | None:
     """Read the lung network that is given, and see that it suits the task.
 
     Args:
+        network: of CT or of X-rays.
         path: a ``.ckpt`` file of a lung network, or None.
         trained_with: ``mask_source`` of the task's pre-processing record.
         device: where the network shall run.
@@ -44,7 +53,7 @@ def find_lung_network(
         return None
     if trained_with == "none" and not of_use:
         raise UsageError("The task takes no lung mask, so a lung network is of no use: leave it out.")
-    segmenter = LungSegmenter.from_checkpoint(path, device=device)
+    segmenter = network.from_checkpoint(path, device=device)
     if bound and segmenter.mask_source != trained_with:
         raise UsageError(
             f"The task was trained with lung masks of the network of sha256 {trained_with.partition(':')[2]}, but the "

@@ -1,4 +1,4 @@
-"""``Predictor``: a checkpoint applied to single scans, by the path it was trained with."""
+"""``Predictor``: a checkpoint applied to single scans and X-rays, by the path it was trained with."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from covidct.errors import CheckpointError
+from covidct.errors import CheckpointError, UsageError
 from covidct.inference.batch_results import results_of_batch
 from covidct.inference.device import find_device
 from covidct.inference.lesion_network import find_lesion_network
@@ -18,6 +18,8 @@ from covidct.inference.lung_network import find_lung_network
 from covidct.inference.preview import finer_preview, make_montage
 from covidct.inference.segment import LungSegmentation, lungs_if_any, segment_scan
 from covidct.inference.slice_classifier import result_of_slices
+from covidct.inference.xrays import require_lungs, result_of_xray
+from covidct.models import LungSegmenter, XRayLungSegmenter
 from covidct.models.lesion_map import assumed_window
 from covidct.sample import collate
 from covidct.tasks import ClassificationTask, load_task
@@ -33,13 +35,13 @@ if TYPE_CHECKING:
     from covidct.preprocessing import Preprocessing
     from covidct.result import ScanResult
     from covidct.tasks import BaseTask
-    from covidct.volume import Finding, Volume
+    from covidct.volume import Finding, Image, Volume
 
 __all__ = ("Predictor",)
 
 
 class Predictor:
-    """A trained classifier, of volumes or of their slices, ready to be applied.
+    """A trained classifier, of CT volumes, their slices or chest X-rays, ready to be applied.
 
     A classifier of slices sees every slice that shows lung, where the lungs can be found, else every slice; the scan's
     probabilities follow from the slices' by :data:`covidct.inference.slices.SLICE_RULE`.
@@ -48,7 +50,9 @@ class Predictor:
         task: in evaluation mode, on the device.
         preprocessing: the checkpoint's record; it alone says what happens to a scan.
         sha256: of the checkpoint file.
-        segmenter: the lung network, None where there is none.
+        by_images: whether it takes X-rays, a file each.
+        segmenter: the lung network of CT, None where there is none.
+        xray_segmenter: the lung network of X-rays, None where there is none.
         lesion_segmenter: the lesion network, None where there is none.
         mask_source: where lung masks come from, see :class:`covidct.result.ScanResult`; that of the training, unless a
             lung network was given.
@@ -57,7 +61,7 @@ class Predictor:
         display_values: whether scans in display values are taken for the window of the training.
 
     Args:
-        checkpoint: a ``.ckpt`` file of a task on CT volumes or CT slices.
+        checkpoint: a ``.ckpt`` file of a task on CT volumes, CT slices or chest X-rays.
         lung_checkpoint: a ``.ckpt`` file of a lung network: needed where the task was trained with its masks, and then
             it must be that very file; another task gets its masks from it instead of those it was trained with.
         device: ``"auto"`` (CUDA when there is one, else the CPU) or a torch device such as ``"cuda:1"``.
@@ -71,8 +75,8 @@ class Predictor:
 
     Raises:
         CheckpointError: when a file is damaged, pickled, or of a task of another kind.
-        UsageError: when there is no such device, the lung network is missing, another one, or of no use to the task, or
-            a threshold is out of range or given without a lesion network.
+        UsageError: when there is no such device, the lung network is missing, another one, or of no use to the task, a
+            lesion network is given for X-rays, or a threshold is out of range or given without a lesion network.
     """
 
     def __init__(
@@ -94,28 +98,42 @@ class Predictor:
                 f"The checkpoint belongs to {type(task).__name__}, which does not classify scans: give one of a "
                 "classifier, such as MaskedGAPResNetTask; a lung network is given as the lung checkpoint."
             )
-        if task.preprocessing is None or task.preprocessing.kind not in ("ct_volume", "ct_slice"):
-            kind = "no recorded pre-processing" if task.preprocessing is None else f"{task.preprocessing.kind} data"
+        if task.preprocessing is None:
             raise CheckpointError(
-                f"The checkpoint belongs to {type(task).__name__} on {kind}, but whole CT volumes are asked for: "
-                "give a checkpoint of a task on CT volumes or their slices, such as MaskedGAPResNetTask."
+                f"The checkpoint belongs to {type(task).__name__} with no recorded pre-processing, so what it has to "
+                "see is unknown: give a checkpoint of a task that was trained with a data module of covidct."
             )
         self.device = find_device(device)
         self.task: BaseTask = task.to(self.device).eval()
         self.preprocessing = task.preprocessing
         self.sha256 = sha256_file(checkpoint)
         self.by_slices = self.preprocessing.kind == "ct_slice"
-        self.segmenter = find_lung_network(
-            lung_checkpoint,
-            trained_with=self.preprocessing.mask_source,
-            device=self.device,
-            of_use=self.by_slices or lesion_checkpoint is not None,
-        )
+        self.by_images = self.preprocessing.kind == "cxr"
+        self.segmenter: LungSegmenter | None = None
+        self.xray_segmenter: XRayLungSegmenter | None = None
+        trained_with = self.preprocessing.mask_source
+        if self.by_images:
+            if lesion_checkpoint is not None:
+                raise UsageError("A lesion network finds lesions in CT, the task is one of X-rays: leave it out.")
+            bound = "none" if self.preprocessing.masking == "original" else trained_with  # the network sees no mask
+            self.xray_segmenter = find_lung_network(
+                XRayLungSegmenter, lung_checkpoint, trained_with=bound, device=self.device, of_use=True
+            )
+            require_lungs(self.preprocessing, self.xray_segmenter)
+        else:
+            self.segmenter = find_lung_network(
+                LungSegmenter,
+                lung_checkpoint,
+                trained_with=trained_with,
+                device=self.device,
+                of_use=self.by_slices or lesion_checkpoint is not None,
+            )
         self.lesion_segmenter = find_lesion_network(
             lesion_checkpoint, thresholds=lesion_thresholds, device=self.device, assume_window=display_values
         )
         self.display_values = display_values
-        self.mask_source = self.segmenter.mask_source if self.segmenter else self.preprocessing.mask_source
+        given = self.segmenter or self.xray_segmenter
+        self.mask_source = given.mask_source if given else "none" if self.by_images else trained_with
         self.on_fault = on_fault
         self.explain = explain
 
@@ -139,6 +157,12 @@ class Predictor:
             CovidctError: when the scan cannot be used.
         """
         seconds: dict[str, float] = {}
+        if self.by_images:
+            from covidct.io import read_image
+
+            with _timed(seconds, "read"):
+                image = read_image(scan.path)
+            return self.apply_xray(image, id=id, seconds=seconds)
         with _timed(seconds, "read"):
             volume = self.read(scan)
         return self.apply(volume, id=id, seconds=seconds)
@@ -171,6 +195,30 @@ class Predictor:
             lungs_ml=dict(lungs.lungs_ml) if lungs else {},
             seconds=seconds,
         )
+
+    def apply_xray(self, image: Image, *, id: str, seconds: dict[str, float] | None = None) -> ScanResult:
+        """Prepare and classify a chest X-ray.
+
+        Args:
+            image: grey or colour, of any size.
+            id: goes into the result.
+            seconds: time of steps before this one.
+
+        Raises:
+            InputError: for what cannot be an X-ray, or one without lungs where the task sees masked ones.
+        """
+        seconds = dict(seconds or {})
+        with _timed(seconds, "network"):
+            result = result_of_xray(
+                self.task, image, self.preprocessing, id=id, segmenter=self.xray_segmenter, explain=self.explain
+            )
+        geometry = {
+            "format": "dicom" if image.modality else "raster",
+            "modality": image.modality,
+            "shape": list(image.array.shape[:2]),
+            "spacing": [round(step, 6) for step in image.spacing],
+        }
+        return replace(result, findings=(*image.findings, *result.findings), geometry=geometry, seconds=seconds)
 
     def _by_volume(
         self, volume: Volume, id: str, seconds: dict[str, float]

@@ -47,7 +47,8 @@ def triage(
 
     Args:
         paths: what to look through, see :func:`covidct.io.discover`.
-        checkpoint: a ``.ckpt`` file of a task on CT volumes or CT slices.
+        checkpoint: a ``.ckpt`` file of a task on CT volumes, CT slices or chest X-rays; of X-rays each picture and
+            each DICOM file is one scan.
         lung_checkpoint: a ``.ckpt`` file of a lung network, see :class:`Predictor`.
         device: ``"auto"`` or a torch device.
         on_fault: what to do with wrong geometry, see :func:`covidct.io.read_scan`.
@@ -74,7 +75,7 @@ def triage(
         lesion_thresholds=lesion_thresholds,
         display_values=display_values,
     )
-    scans = discover(paths)
+    scans = discover(paths, single_pictures=predictor.by_images)
     results = tuple(examine(predictor, scan, id=f"scan-{secrets.token_hex(6)}") for scan in scans)
     return CohortResult(results, run_record(predictor))
 

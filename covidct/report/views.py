@@ -40,6 +40,7 @@ class ScanView:
         right: whether the prediction is the label; None without a label or a prediction.
         pictures: slices.
         thumbnail: data URI, empty without a preview.
+        flat: whether it is a single image, an X-ray.
     """
 
     scan: ScanResult
@@ -49,6 +50,7 @@ class ScanView:
     right: bool | None
     pictures: Sequence[Picture]
     thumbnail: str
+    flat: bool
 
 
 def scan_view(scan: ScanResult, *, slices: int | None = 0, small: bool = False) -> ScanView:
@@ -73,4 +75,5 @@ def scan_view(scan: ScanResult, *, slices: int | None = 0, small: bool = False) 
         right=scan.label == scan.predicted if known else None,
         pictures=pictures(preview, limit=slices) if preview is not None and slices != 0 else [],
         thumbnail=thumbnail(preview) if preview is not None and small else "",
+        flat=len(scan.geometry.get("shape", ())) == 2,
     )

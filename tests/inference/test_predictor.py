@@ -119,7 +119,7 @@ def test_a_task_without_a_record_is_refused(checkpoint: Path, monkeypatch: pytes
     task = load_task(checkpoint)
     task.preprocessing = None
     monkeypatch.setattr("covidct.inference.predictor.load_task", lambda _: task)
-    with pytest.raises(CheckpointError, match="whole CT volumes"):
+    with pytest.raises(CheckpointError, match="no recorded pre-processing"):
         Predictor(checkpoint)
 
 
