@@ -96,7 +96,8 @@ def train_gated_system(
         low: experts for low contrast, at least one.
         high: experts for high contrast.
         out: folder of the ensemble.
-        seed: of the weights and of the training.
+        seed: of the weights and of the training of the first expert of each side; each further one has the next, so
+            that experts of one recipe differ.
         fusion: how the experts of a side decide together, see :func:`covidct.functional.fuse_probabilities`.
         trainer_options: further arguments of ``pytorch_lightning.Trainer`` (``accelerator``, ``precision``).
         on_expert: called with the name of each expert when it is done.
@@ -124,7 +125,7 @@ def train_gated_system(
         for number, expert in enumerate(members):
             name = f"{side}-{number}"
             with own_random_state():
-                paths.append(_train(expert, mine, out / "experts", name, cohort, seed, trainer_options or {}))
+                paths.append(_train(expert, mine, out / "experts", name, cohort, seed + number, trainer_options or {}))
             if on_expert is not None:
                 on_expert(name)
         checkpoints[side] = tuple(paths)

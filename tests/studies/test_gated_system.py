@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import torch
 from torchvision import models as tv
@@ -18,21 +19,23 @@ from covidct.tasks import MaskedGAPResNetTask
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
 FIRST = "layer1.0.conv1.weight"
 
 
-def cohort(folder: Path, contrast: str = "spread") -> CTVolumeDataModule:
+def cohort(folder: Path, **changes: Any) -> CTVolumeDataModule:  # noqa: ANN401
+    options: dict[str, Any] = {"contrast": "spread", "val_fraction": 0.0, **changes}
     return CTVolumeDataModule(
         PhantomTwoContrasts(12, shape=(6, 40, 40)),
-        contrast=contrast,  # type: ignore[arg-type]
         grid="slices",
         size=32,
         mask_source="file",
         batch_size=4,
         augment=False,
-        val_fraction=0.0,
         test_fraction=0.25,
         cache_dir=str(folder / "cache"),
+        **options,
     )
 
 
@@ -74,8 +77,33 @@ def test_experts_start_from_their_weights_and_are_taken_over_while_these_are_the
     assert len(list((tmp_path / "out" / "experts").glob("*.ckpt"))) == 4
 
 
+@pytest.mark.slow
+def test_experts_of_a_side_differ_and_are_weighed_on_its_validation_subjects(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[NDArray[np.int64]] = []
+
+    def first_alone(prob: NDArray[np.float64], label: Any, *, subject: Any) -> NDArray[np.float64]:  # noqa: ANN401
+        assert prob.shape == (2, len(label), 3)
+        assert len(set(subject)) == len(subject)
+        assert not np.array_equal(prob[0], prob[1]), "experts of one recipe are the same"
+        asked.append(np.array(label))
+        return np.array([1.0, 0.0])
+
+    monkeypatch.setattr("covidct.studies.gated_system.fit_fusion_weights", first_alone)
+    data = cohort(tmp_path, val_fraction=0.5)
+    expert = Expert(MaskedGAPResNetTask(num_classes=3, backbone="resnet18", slice_size=32), epochs=1)
+    options = {"accelerator": "cpu"}
+    found = train_gated_system(data, low=[expert], high=[expert] * 2, out=tmp_path / "out", trainer_options=options)
+    validation = data.on_side("high").records("val")
+    assert validation
+    assert [labels.tolist() for labels in asked] == [[record.label for record in validation]]
+    assert found.task.model.high_weights.tolist() == [1, 0]
+    assert found.task.model.low_weights.tolist() == [1]
+
+
 @pytest.mark.parametrize(("contrast", "experts", "words"), [("none", 1, "contrast='rms'"), ("spread", 0, "at least")])
 def test_what_cannot_be_gated_is_refused(tmp_path: Path, contrast: str, experts: int, words: str) -> None:
     members = [Expert(MaskedGAPResNetTask(backbone="resnet18"))] * experts
     with pytest.raises(UsageError, match=words):
-        train_gated_system(cohort(tmp_path, contrast), low=members, high=members, out=tmp_path)
+        train_gated_system(cohort(tmp_path, contrast=contrast), low=members, high=members, out=tmp_path)
