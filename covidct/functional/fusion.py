@@ -17,7 +17,8 @@ __all__ = ("FusionRule", "fit_fusion_weights", "fuse_probabilities")
 
 FusionRule = Literal["mean", "vote"]
 
-_TIE = 1e-3  # share of the mean among votes: decides between equal votes and changes no others below 500 members
+_TIE = 1e-3  # largest share of the mean among votes: decides between equal votes and changes no others
+_EQUAL = 1e-6  # votes that differ by less are equal: sums of float32
 _STEPS = 10_000
 _CLOSE = 1e-10
 
@@ -52,7 +53,11 @@ def fuse_probabilities(prob: Tensor, weights: Tensor, *, rule: FusionRule = "mea
     if rule != "vote":
         raise UsageError(f"rule={rule!r} is unknown: use 'mean' or 'vote'.")
     called = torch.nn.functional.one_hot(prob.argmax(-1), prob.shape[-1])
-    return (1 - _TIE) * (called * shares).sum(0) + _TIE * mean
+    votes = (called * shares).sum(0)
+    most = votes.amax(-1, keepdim=True)
+    behind = votes.masked_fill(votes > most - _EQUAL, -torch.inf).amax(-1, keepdim=True)
+    tie = ((most - behind) / 2).clamp(max=_TIE)  # too little for those behind
+    return (1 - tie) * votes + tie * mean
 
 
 def fit_fusion_weights(

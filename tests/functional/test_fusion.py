@@ -45,6 +45,13 @@ def test_equal_votes_are_counted_and_means_decide_between_equal_counts() -> None
     assert against, "some majorities go against the mean"
 
 
+def test_a_slightly_heavier_vote_is_no_tie() -> None:
+    prob = torch.tensor([[[0.51, 0.49]], [[0.0, 1.0]]])
+    fused = fuse_probabilities(prob, torch.tensor([0.5002, 0.4998]), rule="vote")
+    assert fused.argmax().item() == 0, "the mean says 1"
+    assert fused.sum().item() == pytest.approx(1)
+
+
 @pytest.mark.parametrize("prior", [0.0, 1.0])
 def test_weights_are_the_best_that_scipy_finds(prior: float) -> None:
     of_truth = PROB[:, np.arange(30), LABEL]
