@@ -76,3 +76,11 @@ def test_curation(tmp_path: Path) -> None:
     assert "WARNING" not in probes["image size"]
     assert re.fullmatch(r"distance of the parts: \d+\.\d\d", lines[-1])
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_xray_lungs(tmp_path: Path) -> None:
+    lines = run("06_xray_lungs", "--subjects=12", "--epochs=1", "--out=out", folder=tmp_path).splitlines()
+    assert re.search(r"validation Dice [01]\.\d{3}$", lines[0])
+    assert len([line for line in lines[1:] if re.search(r"Dice [01]\.\d{3}, lungs cover \d+\.\d %", line)]) == 5
+    assert [file.name for file in tmp_path.rglob("*") if file.is_file()] == ["xray_lungs.ckpt"]

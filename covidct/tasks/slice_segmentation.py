@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
@@ -46,6 +46,7 @@ class SliceSegmentationTask(BaseTask):
     inputs: ClassVar[tuple[str, ...]] = ("image",)
     kinds: ClassVar[tuple[Kind, ...]] = ("ct_slice",)
     target: ClassVar[str] = "lung_mask"
+    monitor: ClassVar[tuple[str, Literal["min", "max"]] | None] = ("val_dice", "max")
 
     def __init__(
         self,
