@@ -22,6 +22,7 @@ __all__ = (
     "InputError",
     "ManifestError",
     "ModalityError",
+    "TrainingError",
     "UsageError",
     "WeightsError",
 )
@@ -82,3 +83,7 @@ class WeightsError(InputError):
 
 class CheckpointError(WeightsError):
     """A training checkpoint is damaged, holds pickled objects, or belongs to another task."""
+
+
+class TrainingError(CovidctError):
+    """A training cannot go on: its numbers are no longer finite."""

@@ -17,7 +17,7 @@ from covidct.weights import load_checkpoint
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ("Checkpoints", "find_checkpoint")
+__all__ = ("Checkpoints", "find_checkpoint", "is_trial")
 
 _LOGGER = logging.getLogger(__name__)
 BEST, LAST = "best.ckpt", "last.ckpt"
@@ -113,7 +113,7 @@ class Checkpoints(Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the best state, if this is one, and the last."""
-        if trainer.fast_dev_run:
+        if is_trial(trainer):
             return
         validated, self._validated = self._validated, False
         if validated and self.monitor is not None and self._better(trainer):
@@ -149,7 +149,7 @@ class Checkpoints(Checkpoint):
 
     def _save_last(self, trainer: pl.Trainer) -> None:
         """Write the last state."""
-        if trainer.fast_dev_run:
+        if is_trial(trainer):
             return
         self._saved_step = trainer.global_step
         self.last_model_path = self._write(trainer, LAST)
@@ -159,6 +159,11 @@ class Checkpoints(Checkpoint):
         path = str((self.folder or Path(trainer.default_root_dir)) / name)
         trainer.save_checkpoint(path)
         return path
+
+
+def is_trial(trainer: pl.Trainer) -> bool:
+    """Whether the run is one of a few batches (``fast_dev_run``), which leaves no files."""
+    return bool(vars(trainer).get("fast_dev_run"))
 
 
 def find_checkpoint(folder: Path, *, best: bool = False) -> Path | None:

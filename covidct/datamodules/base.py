@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from covidct.datamodules.building import build_blocks
 from covidct.datamodules.contrast_sides import one_side, split_of_training
 from covidct.datamodules.entries import Entries
+from covidct.datamodules.fingerprint import cohort_fingerprint
 from covidct.datamodules.image_statistics import image_statistics
 from covidct.datamodules.lung_masks import LungMasks
 from covidct.datamodules.parts import Parts, divide
@@ -242,6 +243,14 @@ class BaseDataModule(pl.LightningDataModule):
         if self._statistics is None:
             self._statistics = image_statistics(self.samples("train"))
         return self._statistics
+
+    def fingerprint(self) -> str:
+        """Digest of the cohort's records and of the contents of its files: another one is other data.
+
+        Raises:
+            CovidctError: when the table of the data set is wrong or a file cannot be read.
+        """
+        return cohort_fingerprint(self.dataset, self._cache)
 
     def train_dataloader(self) -> ResumableLoader:
         """Shuffled or balanced batches of the training part, with augmentation.

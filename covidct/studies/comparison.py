@@ -13,7 +13,7 @@ import numpy as np
 from covidct.datamodules import BaseDataModule, CTVolumeDataModule
 from covidct.errors import ManifestError, UsageError
 from covidct.metrics import PairedComparison, compare_predictions
-from covidct.studies.runs import RunStore, TestPredictions, describe_cohort, describe_options
+from covidct.studies.runs import RunStore, TestPredictions, describe_cohort, describe_options, digest_of_weights
 from covidct.studies.training import TRAINER, own_random_state, predict_cases, train_task
 
 if TYPE_CHECKING:
@@ -176,6 +176,7 @@ def run_variants(
             "train": describe_cohort(data),
             "tests": {name: describe_cohort(module) for name, module in test_data.items()},
             **({} if part == "test" else {"part": part}),
+            **({} if (weights := digest_of_weights(variant.options)) is None else {"weights": weights}),
         }
         for seed in seeds:
             run = f"{variant.name}-seed{seed}"

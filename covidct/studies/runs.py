@@ -14,9 +14,7 @@ import numpy as np
 
 from covidct import RESEARCH_USE, __version__
 from covidct.atomic import atomic_path, atomic_write_text
-from covidct.datamodules.base import default_cache_dir
 from covidct.errors import UsageError
-from covidct.io import ArrayCache
 from covidct.weights import sha256_file
 
 if TYPE_CHECKING:
@@ -156,21 +154,13 @@ class RunStore:
 def describe_cohort(data: BaseDataModule) -> dict[str, Any]:
     """What of a data module determines a training: its options, and a digest of the records and their contents."""
     options = {name: value for name, value in data.hparams.items() if name not in _NO_MATTER}
-    cache = ArrayCache(default_cache_dir())
-    dataset = data.dataset
-    sources = {record.source: "" for record in dataset.records}
-    keys = {source: dataset.content_key(source, digest=cache.digest) for source in sources}
-    records = [
-        [record.id, dataset.subject_hash(record), record.label, record.slice, record.split, keys[record.source]]
-        for record in dataset.records
-    ]
     return {
         "module": type(data).__name__,
         "options": describe_options(options),
         "preprocessing": data.preprocessing.to_dict(),
-        "dataset": type(dataset).__name__,
-        "scans": len(records),
-        "content": digest_of(records),
+        "dataset": type(data.dataset).__name__,
+        "scans": len(data.dataset),
+        "content": data.fingerprint(),
     }
 
 

@@ -1,0 +1,102 @@
+"""What a run leaves behind about itself: all that makes it again, nothing that tells who or where."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import socket
+import subprocess
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import pytorch_lightning as pl
+
+from covidct.callbacks import Checkpoints, RunManifest
+from covidct.callbacks.run_manifest import _plain
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from covidct.datamodules import CTVolumeDataModule
+    from tests.callbacks.test_non_finite_guard import MakeTask, MakeTrainer
+
+
+def read(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "run.json").read_text())
+    return found
+
+
+def test_everything_that_makes_a_run(
+    make_trainer: MakeTrainer,
+    make_task: MakeTask,
+    data: CTVolumeDataModule,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PL_GLOBAL_SEED", "7")
+    trainer = make_trainer(callbacks=[RunManifest(), Checkpoints()], enable_checkpointing=True)
+    trainer.fit(make_task(), datamodule=data)
+    record = read(tmp_path)
+    assert (record["status"], record["seed"]) == ("done", 7)
+    assert record["versions"]["torch"] == version("torch")
+    assert record["task"]["name"] == "MaskedGAPResNetTask"
+    assert record["task"]["learning_rate"] == 1e-3
+    assert record["data"]["batch_size"] == 2
+    assert record["data_fingerprint"] == data.fingerprint()
+    assert record["preprocessing"]["size"] == 16
+    assert record["machine"]["precision"] == "32-true"
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    assert record["checkpoints"]["last.ckpt"] == hashlib.sha256(last.read_bytes()).hexdigest()
+    text = (tmp_path / "run.json").read_text()
+    assert str(tmp_path) not in text
+    assert socket.gethostname() not in text
+
+
+class Fail(pl.Callback):
+    def on_train_batch_end(self, *_: object) -> None:
+        message = "secret of Doe^Jane"
+        raise RuntimeError(message)
+
+
+def test_a_run_that_fails_says_so(
+    make_trainer: MakeTrainer, make_task: MakeTask, data: CTVolumeDataModule, tmp_path: Path
+) -> None:
+    trainer = make_trainer(callbacks=[RunManifest(), Fail()], limit_val_batches=0)
+    with pytest.raises(RuntimeError):
+        trainer.fit(make_task(), datamodule=data)
+    assert read(tmp_path)["status"] == "failed: RuntimeError"
+    assert "Doe" not in (tmp_path / "run.json").read_text()
+
+
+def test_the_state_of_the_repository(
+    make_trainer: MakeTrainer,
+    make_task: MakeTask,
+    data: CTVolumeDataModule,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    place = tmp_path / "work"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    trainer = make_trainer(callbacks=[RunManifest()], limit_val_batches=0, max_steps=1)
+    trainer.fit(make_task(), datamodule=data)
+    assert read(tmp_path)["git"] is None
+    (place / "a.txt").write_text("1")
+    who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    for words in (["init", "-q"], ["add", "a.txt"], [*who, "commit", "-qm", "a"]):
+        subprocess.run(["git", *words], check=True, capture_output=True)  # noqa: S607
+    (place / "a.txt").write_text("2")
+    trainer = make_trainer(callbacks=[RunManifest()], limit_val_batches=0, max_steps=1)
+    trainer.fit(make_task(), datamodule=data)
+    head = subprocess.run(["git", "rev-parse", "HEAD"], check=True, capture_output=True, text=True)  # noqa: S607
+    assert read(tmp_path)["git"] == {"commit": head.stdout.strip(), "changed": True}
+
+
+def test_paths_lose_their_folders() -> None:
+    assert _plain({"weights": "/home/doe/x.pth", "name": "resnet50", "n": 3}) == {
+        "weights": "x.pth",
+        "name": "resnet50",
+        "n": 3,
+    }
