@@ -72,7 +72,7 @@ def xray(
         covid_qu_ex: folder of COVID-QU-Ex, with its lung masks.
         darkcovid: folder of the DarkCovid images, which have no lung masks: give --lung-checkpoint.
         phantoms: simulate the images, with a bright mark beside the lungs of the sick alone.
-        networks: backbones of torchvision, and darkcovid_net; densenet121 unless told, resnet18 with phantoms.
+        networks: backbones of torchvision, and dark_covidnet; densenet121 unless told, resnet18 with phantoms.
         normalisations: imagenet, dataset (mean and standard deviation of the training images).
         channels: grey (a one-channel stem), rgb (three equal channels).
         images: original, lungs, no_lungs.
@@ -89,8 +89,8 @@ def xray(
         num_subjects: of the phantoms; 120.
         weights: of the backbones by name or path (IMAGENET1K_V1 needs a network connection); none unless told.
         class_weights: balanced, or none unless told.
-        learning_rate: of AdamW; 1e-4 (recommendation), 1e-3 with phantoms. Not of darkcovid_net.
-        size: pixels per side; 224 (recommendation), 64 with phantoms. darkcovid_net takes 256.
+        learning_rate: of AdamW; 1e-4 (recommendation), 1e-3 with phantoms. Not of dark_covidnet.
+        size: pixels per side; 224 (recommendation), 64 with phantoms. dark_covidnet takes 256.
         batch_size: images per step.
         accelerator: of the trainer: auto, cpu, gpu.
         precision: of the trainer: 32-true, bf16-mixed.

@@ -19,7 +19,7 @@ Normalisation = Literal["imagenet", "dataset"]
 Channels = Literal["grey", "rgb"]
 ImageVariant = Literal["original", "lungs", "no_lungs"]
 
-DARKCOVID = "darkcovid_net"
+DARKCOVID = "dark_covidnet"
 """Name of the network that takes images as they are, in three channels: it has neither of the other choices."""
 
 _NORMALISATIONS: Mapping[Normalisation, str] = {"imagenet": "ImageNet's statistics", "dataset": "the data set's"}
@@ -32,7 +32,7 @@ class XRayTraining:
     """One training of the study.
 
     Attributes:
-        network: ``"darkcovid_net"``, or a backbone of :class:`covidct.tasks.SliceClassifierTask`.
+        network: ``"dark_covidnet"``, or a backbone of :class:`covidct.tasks.SliceClassifierTask`.
         normalisation: ``"imagenet"`` or ``"dataset"``; None for DarkCovidNet.
         channels: ``"grey"`` or ``"rgb"``; None for DarkCovidNet.
         image: ``"original"``, ``"lungs"`` or ``"no_lungs"``.
@@ -89,7 +89,7 @@ def plan_xray_trainings(
     """Every combination, image variants of one reader next to each other.
 
     Args:
-        networks: ``"darkcovid_net"`` and backbones of :class:`covidct.tasks.SliceClassifierTask`.
+        networks: ``"dark_covidnet"`` and backbones of :class:`covidct.tasks.SliceClassifierTask`.
         normalisations: of ``"imagenet"`` and ``"dataset"``.
         channels: of ``"grey"`` and ``"rgb"``.
         images: of ``"original"``, ``"lungs"`` and ``"no_lungs"``.

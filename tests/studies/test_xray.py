@@ -128,8 +128,8 @@ def test_lung_masks_are_needed(done: Done, tmp_path: Path) -> None:
         study(StudyData(done[1].dataset, CXRDataModule, {**bare, "masking": "lungs"}), tmp_path)
 
 
-def test_all_combinations_are_planned_and_darkcovid_net_once() -> None:
-    found = plan_xray_trainings(networks=("darkcovid_net", "densenet121"))
+def test_all_combinations_are_planned_and_dark_covidnet_once() -> None:
+    found = plan_xray_trainings(networks=("dark_covidnet", "densenet121"))
     assert len(found) == len({one.name for one in found}) == 3 + 2 * 2 * 3
     assert found[0].variant(3, {"learning_rate": 1.0}).options == {"num_classes": 3}
     last = found[-1].variant(2, {"learning_rate": 1.0})
