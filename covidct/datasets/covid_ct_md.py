@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from covidct.datasets.base import BaseDataset, Raw, Record
 from covidct.datasets.covid_ct_md_cases import list_cases
-from covidct.datasets.covid_ct_md_labels import on_slices
-from covidct.errors import InputError, UsageError
+from covidct.datasets.covid_ct_md_labels import feet_to_head, on_slices
+from covidct.errors import CovidctError, InputError, ManifestError, UsageError
 from covidct.io import cache_key, read_scan
 from covidct.io.faults import check_on_fault
 from covidct.io.slice_locations import read_slice_locations
@@ -81,12 +81,18 @@ class _COVIDCTMD(BaseDataset):
     def _load(self, case: Case) -> Raw:
         """Read a scan with the classes of its slices."""
         volume = self._read(case)
-        own, normal = self.classes.label(case.word), self.classes.label("normal")
         if case.infected is None:
-            known = normal if case.word == "normal" else -1
-            return Raw(volume, slice_label=np.full(volume.shape[0], known, dtype=np.int64))
+            return Raw(volume, slice_label=np.full(volume.shape[0], self._class_of_all(case), dtype=np.int64))
         infected = self._on_slices(case.infected, case, volume)
-        return Raw(volume, slice_label=np.array([normal, own, -1], dtype=np.int64)[infected])
+        return Raw(volume, slice_label=self._classes_of(case)[infected])
+
+    def _class_of_all(self, case: Case) -> int:
+        """The class of every slice of a scan without slice labels; -1 unknown."""
+        return self.classes.label("normal") if case.word == "normal" else -1
+
+    def _classes_of(self, case: Case) -> NDArray[np.int64]:
+        """Classes of a scan's clean slices, of its infected ones, and of those that nobody labelled."""
+        return np.array([self.classes.label("normal"), self.classes.label(case.word), -1], dtype=np.int64)
 
     def _on_slices(self, values: NDArray[np.uint8], case: Case, volume: Volume) -> NDArray[np.int64]:
         locations, positions = read_slice_locations(case.folder)
@@ -178,7 +184,9 @@ class COVIDCTMDVolumes(_COVIDCTMD):
 class COVIDCTMDSlices(_COVIDCTMD):
     """The slices of COVID-CT-MD one by one, feet to head; folders, labels and names as :class:`COVIDCTMDVolumes`.
 
-    ``label`` is the class of the subject, ``slice_label`` that of the slice, -1 where it is unknown.
+    ``label`` is the class of the slice, as ``slice_label``: the subject's where the slice is infected, normal where it
+    is clean, -1 where it is unknown. Slices of unknown class are left out by data modules; with ``labels="scan"`` all
+    have the class of their subject.
     """
 
     kind = "ct_slice"
@@ -187,6 +195,7 @@ class COVIDCTMDSlices(_COVIDCTMD):
         self,
         root: str | os.PathLike[str],
         *,
+        labels: Literal["slice", "scan"] = "slice",
         labelled_only: bool = False,
         updated_labels: bool = False,
         slice_order: SliceOrder = "descending",
@@ -197,6 +206,8 @@ class COVIDCTMDSlices(_COVIDCTMD):
 
         Args:
             root: folder of the download.
+            labels: whose class ``label`` is: ``"slice"``, the slice's own, for which the headers of the labelled scans
+                are read once; or ``"scan"``, the subject's, which a clean slice does not show.
             labelled_only: take only subjects whose slices have a class: the labelled ones and the normal ones.
             updated_labels: as for :class:`COVIDCTMDVolumes`.
             slice_order: as there.
@@ -209,21 +220,47 @@ class COVIDCTMDSlices(_COVIDCTMD):
         super().__init__(
             root, updated_labels=updated_labels, slice_order=slice_order, classes=classes, on_fault=on_fault
         )
+        if labels not in ("slice", "scan"):
+            raise UsageError(f"labels={labels!r} is unknown: use 'slice' or 'scan'.")
+        self.labels = labels
         self.labelled_only = labelled_only
 
     def make_records(self) -> tuple[Record, ...]:
-        """One record per slice, scan by scan; no file is opened.
+        """One record per slice, scan by scan; no pixel is read.
 
         Raises:
-            ManifestError: when there is no scan, or the label files are wrong.
+            ManifestError: when there is no scan, or the label files are wrong; with ``labels="slice"`` also when nobody
+                but normal subjects has slices of known class.
         """
+        ill = [case for case in self.cases if case.word != "normal"]
+        if self.labels == "slice" and ill and all(case.infected is None for case in ill):
+            raise ManifestError(
+                f"No subject in {self.root} has slice labels, so only normal slices have a known class: add Index.csv "
+                "and Slice-level-labels.npy of the data set, or give each slice the class of its scan by labels='scan'."
+            )
         return tuple(
-            Record(f"{whole.id}-s{index:04d}", whole.subject, whole.label, source, slice=index)
+            Record(f"{whole.id}-s{index:04d}", whole.subject, label, source, slice=index)
             for source, case in enumerate(self.cases)
             if not self.labelled_only or case.infected is not None or case.word == "normal"
             for whole in [self._record(source, case)]
-            for index in range(case.count)
+            for index, label in enumerate(self._labels(case))
         )
+
+    def _labels(self, case: Case) -> list[int]:
+        """The labels of a scan's slices, feet to head; unknown where :meth:`load` will say why it cannot tell them."""
+        if self.labels == "scan":
+            return [self.classes.label(case.word)] * case.count
+        if case.infected is None:
+            return [self._class_of_all(case)] * case.count
+        try:
+            locations, positions = read_slice_locations(case.folder)
+            infected = feet_to_head(
+                case.infected, locations=locations, positions=positions, order=self.slice_order, case=case.name
+            )
+        except CovidctError:
+            return [-1] * case.count
+        found: list[int] = self._classes_of(case)[infected].tolist()
+        return found if len(found) == case.count else [-1] * case.count
 
     def load(self, source: int) -> Raw:
         """Read scan ``source`` with the classes of its slices.

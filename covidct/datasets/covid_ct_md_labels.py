@@ -19,7 +19,16 @@ if TYPE_CHECKING:
 
     from covidct.volume import Volume
 
-__all__ = ("LOBES", "Labels", "SliceOrder", "check_slice_order", "label_rows", "on_slices", "read_labels")
+__all__ = (
+    "LOBES",
+    "Labels",
+    "SliceOrder",
+    "check_slice_order",
+    "feet_to_head",
+    "label_rows",
+    "on_slices",
+    "read_labels",
+)
 
 LOBES = ("LLL", "LUL", "RLL", "RML", "RUL")
 """Columns of the lobe labels: left lower, left upper, right lower, right middle, right upper (data set, README)."""
@@ -150,6 +159,58 @@ def on_slices(
         InputError: when a header does not tell slice location or position.
         ManifestError: when there are too few entries, or entries of slices that are not there.
     """
+    entries = _of_files(values, locations=locations, positions=positions, order=order, case=case)
+    across = np.cross(volume.affine[:3, 0], volume.affine[:3, 1])
+    normal = across / np.linalg.norm(across) * np.sign(across @ volume.affine[:3, 2])
+    heights = (positions - volume.affine[:3, 3]) @ normal
+    places, distinct = np.unique(np.round(heights, 2), return_inverse=True)
+    if len(places) != volume.shape[0]:
+        distinct = np.rint(heights / (volume.affine[:3, 2] @ normal)).astype(np.int64)
+    inside = (distinct >= 0) & (distinct < volume.shape[0])
+    found = np.full((volume.shape[0], *values.shape[1:]), -1, dtype=np.int64)
+    np.maximum.at(found, distinct[inside], entries[inside])
+    return found
+
+
+def feet_to_head(
+    values: NDArray[np.uint8],
+    *,
+    locations: NDArray[np.float64],
+    positions: NDArray[np.float64],
+    order: SliceOrder,
+    case: str,
+) -> NDArray[np.int64]:
+    """One subject's row of an array in the order of the slices, by the headers alone: one entry per file.
+
+    They are the entries of :func:`on_slices` where a scan has one slice per file.
+
+    Args:
+        values: as there.
+        locations: as there.
+        positions: as there.
+        order: as there.
+        case: as there.
+
+    Returns:
+        (n, ...) 0 or 1.
+
+    Raises:
+        InputError: as there.
+        ManifestError: as there.
+    """
+    entries = _of_files(values, locations=locations, positions=positions, order=order, case=case)
+    return entries[np.argsort(positions[:, 2], kind="stable")]
+
+
+def _of_files(
+    values: NDArray[np.uint8],
+    *,
+    locations: NDArray[np.float64],
+    positions: NDArray[np.float64],
+    order: SliceOrder,
+    case: str,
+) -> NDArray[np.int64]:
+    """The entry of each file, in the order of the files; see :func:`on_slices`."""
     count = len(locations)
     if not np.isfinite(locations).all() or not np.isfinite(positions).all():
         raise InputError(
@@ -163,16 +224,7 @@ def on_slices(
         )
     ranks = np.empty(count, dtype=np.int64)
     ranks[np.argsort(-locations if order == "descending" else locations, kind="stable")] = np.arange(count)
-    across = np.cross(volume.affine[:3, 0], volume.affine[:3, 1])
-    normal = across / np.linalg.norm(across) * np.sign(across @ volume.affine[:3, 2])
-    heights = (positions - volume.affine[:3, 3]) @ normal
-    places, distinct = np.unique(np.round(heights, 2), return_inverse=True)
-    if len(places) != volume.shape[0]:
-        distinct = np.rint(heights / (volume.affine[:3, 2] @ normal)).astype(np.int64)
-    inside = (distinct >= 0) & (distinct < volume.shape[0])
-    found = np.full((volume.shape[0], *values.shape[1:]), -1, dtype=np.int64)
-    np.maximum.at(found, distinct[inside], values[ranks[inside]].astype(np.int64))
-    return found
+    return values[ranks].astype(np.int64)
 
 
 def _read_array(file: Path, *, dims: int) -> NDArray[np.uint8]:

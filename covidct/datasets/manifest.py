@@ -198,9 +198,10 @@ class ManifestVolumes(_Manifest):
 class ManifestSlices(_Manifest):
     """CT slices of a user's own cohort: slice images, or volumes with slice labels.
 
-    Columns as for :class:`ManifestVolumes`. A row with ``slice_labels`` is a volume and gives one sample per slice
-    (its ``label`` stays the scan's, the slice's own class is ``slice_label``); a row without is a single slice image
-    (PNG, JPEG, TIFF, DICOM) in display values.
+    Columns as for :class:`ManifestVolumes`. A row with ``slice_labels`` is a volume and gives one sample per slice; a
+    row without is a single slice image (PNG, JPEG, TIFF, DICOM) in display values. ``label`` is the slice's own class,
+    as ``slice_label``: an infected slice has its scan's, a clean one is normal, an unknown one is -1 and left out by
+    data modules. With ``labels="scan"`` all slices of a volume have the class of the scan.
     """
 
     kind = "ct_slice"
@@ -210,6 +211,7 @@ class ManifestSlices(_Manifest):
         manifest: str | os.PathLike[str],
         *,
         classes: str | dict[str, str] = "three",
+        labels: Literal["slice", "scan"] = "slice",
         intensity: Intensity = "unit",
         on_fault: OnFault = "error",
         name: str = "manifest",
@@ -220,6 +222,8 @@ class ManifestSlices(_Manifest):
         Args:
             manifest: the table.
             classes: ``"three"``, ``"covid_vs_rest"``, or a mapping from the table's words to class names.
+            labels: whose class ``label`` is: ``"slice"``, the slice's own, or ``"scan"``, that of the volume it is of,
+                which a clean slice does not show.
             intensity: ``"unit"`` for slice images, ``"hu"`` for volumes in Hounsfield units.
             on_fault: what to do with faulty geometry, see :func:`covidct.io.read_scan`.
             name: name of the cohort, part of the hashes of subjects and scans.
@@ -227,8 +231,10 @@ class ManifestSlices(_Manifest):
                 good to be true.
 
         Raises:
-            UsageError: when the classes are unknown.
+            UsageError: when the classes or ``labels`` are unknown.
         """
+        if labels not in ("slice", "scan"):
+            raise UsageError(f"labels={labels!r} is unknown: use 'slice' or 'scan'.")
         super().__init__(
             manifest,
             classes=classes,
@@ -237,6 +243,7 @@ class ManifestSlices(_Manifest):
             name=name,
             allow_subject_overlap=allow_subject_overlap,
         )
+        self.labels = labels
 
     def make_records(self) -> tuple[Record, ...]:
         """One record per slice image, one per slice of a volume.
@@ -261,7 +268,8 @@ class ManifestSlices(_Manifest):
                     "set is declared as Hounsfield units: give slice_labels, or set intensity='unit'."
                 )
             return [whole]
-        count = len(read_slice_labels(row, classes=self.classes))
+        labels = read_slice_labels(row, classes=self.classes)
+        count = len(labels)
         used = range(count) if row.slices is None else row.slices
         if used and used[-1] >= count:
             raise ManifestError(
@@ -272,7 +280,7 @@ class ManifestSlices(_Manifest):
             Record(
                 id=f"{whole.id}-s{index:04d}",
                 subject=whole.subject,
-                label=whole.label,
+                label=int(labels[index]) if self.labels == "slice" else whole.label,
                 source=source,
                 slice=index,
                 split=whole.split,

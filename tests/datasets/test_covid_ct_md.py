@@ -161,7 +161,7 @@ def test_updated_labels(root: Path) -> None:
 
 
 def test_slices_share_scans_and_subjects_with_volumes(root: Path) -> None:
-    slices, volumes = COVIDCTMDSlices(root), COVIDCTMDVolumes(root)
+    slices, volumes = COVIDCTMDSlices(root, labels="scan"), COVIDCTMDVolumes(root)
     assert len(slices) == sum(DEPTH.values())
     assert [record.id for record in slices.records[4:6]] == ["covid_P001-s0004", "covid_P002-s0000"]
     for record in slices.records:
@@ -176,6 +176,24 @@ def test_slices_share_scans_and_subjects_with_volumes(root: Path) -> None:
     assert [int(slices[index]["slice_label"]) for index in (0, 5)] == [0, -1]
 
 
+def test_a_slice_has_its_own_class(root: Path) -> None:
+    dataset = COVIDCTMDSlices(root)
+    expected = {0: [0, 0, 0, 2, 2], 1: [-1] * 3, 2: [0, 2, 0, 0], 3: [1, 0, 0, 1], 4: [-1] * 3, 5: [0] * 3}
+    for source, labels in expected.items():
+        mine = [record for record in dataset.records if record.source == source]
+        assert [record.slice for record in mine] == list(range(len(labels)))
+        assert [record.label for record in mine] == labels
+        raw = dataset.load(source).slice_label
+        assert raw is not None
+        assert raw.tolist() == labels
+    change(root, "P001", SliceLocation=None)
+    (root / FOLDERS["P"] / "P003" / "localizer.dcm").write_bytes(b"")
+    unclear = [record.label for record in COVIDCTMDSlices(root).records if record.source in (0, 2)]
+    assert unclear == [-1] * 10, "what load refuses is unknown, and spares the other scans"
+    with pytest.raises(UsageError, match="labels='volume'"):
+        COVIDCTMDSlices(root, labels="volume")  # type: ignore[arg-type]
+
+
 def test_labelled_slices_only(root: Path) -> None:
     dataset = COVIDCTMDSlices(root, labelled_only=True)
     assert Counter(record.subject for record in dataset.records) == {
@@ -184,14 +202,15 @@ def test_labelled_slices_only(root: Path) -> None:
         "cap_cap001": 4,
         "normal_normal001": 3,
     }
-    labels = [int(dataset[index]["slice_label"]) for index in range(len(dataset))]
-    assert Counter(labels) == {2: 3, 1: 2, 0: 11}
+    assert Counter(record.label for record in dataset.records) == {2: 3, 1: 2, 0: 11}
 
 
 def test_without_label_files_only_normal_slices_are_known(scans: Path) -> None:
     dataset = COVIDCTMDVolumes(scans)
     assert [set(dataset.load(source).slice_label.tolist()) for source in (0, 3, 5)] == [{-1}, {-1}, {0}]  # type: ignore[union-attr]
-    assert len(COVIDCTMDSlices(scans, labelled_only=True)) == 3
+    assert len(COVIDCTMDSlices(scans, labels="scan", labelled_only=True)) == 3
+    with pytest.raises(ManifestError, match=r"No subject .* has slice labels.*labels='scan'"):
+        len(COVIDCTMDSlices(scans))
 
 
 def test_early_release_and_other_folders(root: Path) -> None:
@@ -226,7 +245,7 @@ def test_published_counts(tmp_path: Path) -> None:
     dataset = COVIDCTMDVolumes(tmp_path)
     assert len(dataset) == 307
     assert Counter(record.label for record in dataset.records) == {2: 171, 1: 60, 0: 76}
-    labelled = COVIDCTMDSlices(tmp_path, labelled_only=True)
+    labelled = COVIDCTMDSlices(tmp_path, labels="scan", labelled_only=True)
     assert Counter(record.label for record in labelled.records) == {2: 54, 1: 25, 0: 76}
     for count, of_cap in ((79, 54), (80, 55)):
         rows = label_rows(tmp_path / "Index.csv", count)
@@ -338,19 +357,40 @@ def test_what_is_no_such_folder(tmp_path: Path) -> None:
         COVIDCTMDVolumes(tmp_path, slice_order="random")  # type: ignore[arg-type]
 
 
-def test_a_data_module_of_slices(root: Path) -> None:
+def data_module(root: Path, **options: Any) -> CTSliceDataModule:  # noqa: ANN401
+    dataset = COVIDCTMDSlices(root, **options)
     module = CTSliceDataModule(
-        COVIDCTMDSlices(root),
+        dataset,
         size=32,
         mask_source="none",
         batch_size=32,
         val_fraction=0.0,
-        test_fraction=1.0,
+        test_fraction=0.0,
+        balanced_sampling=True,
+        augment=False,
         cache_dir=str(root / "cache"),
     )
     module.prepare_data()
-    module.setup("test")
-    (batch,) = list(module.test_dataloader())
+    module.setup("fit")
+    return module
+
+
+def test_a_data_module_of_slices_trains_on_their_own_classes(root: Path) -> None:
+    module = data_module(root)
+    (batch,) = list(module.train_dataloader())
     check_batch(batch, "ct_slice")
-    assert batch["image"].shape == (22, 1, 32, 32)
-    assert torch.bincount(batch["slice_label"] + 1).tolist() == [6, 11, 2, 3]
+    assert batch["label"].equal(batch["slice_label"])
+    assert set(batch["label"].tolist()) == {0, 1, 2}
+    counts = torch.tensor([11.0, 2.0, 3.0])  # the 6 slices of unknown class are left out
+    torch.testing.assert_close(module.class_weights(), 16 / (3 * counts))
+    assert len(module.predict_dataloader().dataset) == 22  # type: ignore[arg-type]
+
+
+def test_a_data_module_of_slices_with_the_class_of_their_scans(root: Path) -> None:
+    module = data_module(root, labels="scan")
+    found = [
+        (record.label, int(module.samples("train")[i]["slice_label"]))
+        for i, record in enumerate(module.records("train"))
+    ]
+    assert Counter(label for label, _ in found) == {2: 12, 1: 7, 0: 3}
+    assert Counter(own for _, own in found) == {-1: 6, 0: 11, 1: 2, 2: 3}

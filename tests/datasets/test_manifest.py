@@ -76,6 +76,27 @@ def test_slices_of_volumes(volumes: Path) -> None:
     assert int(dataset[2 * 24]["slice_label"]) == 0
 
 
+def test_a_slice_has_its_own_class_or_that_of_its_volume(volumes: Path) -> None:
+    own = ManifestSlices(volumes, intensity="hu")
+    expected = [int(label) for index in range(3) for label in chest_of(index).slice_label]  # type: ignore[union-attr]
+    assert [record.label for record in own.records] == expected
+    assert expected.count(2) < 24, "a clean slice of a covid volume"
+    whole = ManifestSlices(volumes, intensity="hu", labels="scan")
+    assert [record.label for record in whole.records] == [0] * 24 + [1] * 24 + [2] * 24
+    with pytest.raises(UsageError, match="labels='volume'"):
+        ManifestSlices(volumes, labels="volume")  # type: ignore[arg-type]
+
+
+def test_slices_of_unknown_class_are_no_samples_to_learn_from(tmp_path: Path) -> None:
+    table = write_volumes(tmp_path, 3)
+    infected = [int(index) for index in np.flatnonzero(chest_of(2).slice_label)]
+    entries = ["1" if index in infected else "0" for index in range(24)]
+    entries[infected[0]] = "-1"
+    (tmp_path / "2.txt").write_text("\n".join(entries))
+    labels = [record.label for record in ManifestSlices(table, intensity="hu").records if record.source == 2]
+    assert labels == [{"1": 2, "0": 0, "-1": -1}[entry] for entry in entries]
+
+
 def test_images_and_their_masks(images: Path) -> None:
     raw = ManifestCXR(images).load(1)
     assert isinstance(raw.scan, Image)
