@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+import torch.distributed as dist
 from torch import nn
 from torch.nn import functional as F
 
@@ -23,9 +24,10 @@ class ComboLoss(nn.Module):
 
     The chest X-ray system ("Classification of COVID-19 from chest X-ray images using Deep Neural Networks", 2022) names
     the three parts and gives no weights; all values are a recommendation. With sigmoid probabilities p and targets g,
-    the Dice loss is ``1 - (2 sum(p g) + s) / (sum(p) + sum(g) + s)``, its sums taken over the batch (MONAI's
-    ``DiceLoss``), so that an image without the structure has no Dice of its own; cross-entropy and focal loss
-    (:class:`FocalLoss`, without class weights) are means over the pixels. The loss of the same name by Taghanaki et al.
+    the Dice loss is ``1 - (2 sum(p g) + s) / (sum(p) + sum(g) + s)``, its sums taken over the batch, in a
+    training by several processes over those of all, so that an image without the structure has no Dice of its own (why
+    not MONAI's ``DiceLoss``: it pools the batch of one process); cross-entropy and focal loss (:class:`FocalLoss`,
+    without class weights) are means over the pixels. The loss of the same name by Taghanaki et al.
     (2019), a weighted difference of cross-entropy and Dice, is another.
 
     Args:
@@ -48,7 +50,7 @@ class ComboLoss(nn.Module):
         gamma: float = 2.0,
         smooth: float = 1.0,
     ) -> None:
-        """Set up MONAI's Dice loss."""
+        """Keep the factors."""
         super().__init__()
         if min(dice_weight, bce_weight, focal_weight) < 0 or smooth <= 0:
             raise UsageError(
@@ -56,11 +58,8 @@ class ComboLoss(nn.Module):
                 f"negative, and smooth={smooth} must be above 0."
             )
         check_gamma(gamma)
-        from monai.losses import DiceLoss  # heavy
-
-        self.dice = DiceLoss(sigmoid=True, batch=True, smooth_nr=smooth, smooth_dr=smooth)
         self.dice_weight, self.bce_weight, self.focal_weight = dice_weight, bce_weight, focal_weight
-        self.gamma = gamma
+        self.gamma, self.smooth = gamma, smooth
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Loss of a batch.
@@ -80,5 +79,18 @@ class ComboLoss(nn.Module):
             found, wanted = logits.float(), (target != 0).float()
             cross = F.binary_cross_entropy_with_logits(found, wanted, reduction="none")
             pixels = self.bce_weight * cross + self.focal_weight * focal_terms(cross, gamma=self.gamma)
-            loss: Tensor = self.dice_weight * self.dice(found, wanted) + pixels.mean()
+            p = found.sigmoid()
+            both, found_sum, wanted_sum = _over_processes(torch.stack([(p * wanted).sum(), p.sum(), wanted.sum()]))
+            dice = 1 - (2 * both + self.smooth) / (found_sum + wanted_sum + self.smooth)
+            loss: Tensor = self.dice_weight * dice + pixels.mean()
         return loss
+
+
+def _over_processes(sums: Tensor) -> Tensor:
+    """Sums over the batches of all processes in a training, whose mean gradient is then that of the whole batch."""
+    if not (torch.is_grad_enabled() and dist.is_available() and dist.is_initialized()):
+        return sums  # a validation may have batches that others have not
+    from torch.distributed.nn.functional import all_reduce  # loads much
+
+    total: Tensor = all_reduce(sums)  # type: ignore[no-untyped-call]
+    return total
