@@ -89,7 +89,7 @@ def test_a_slice_has_its_own_class_or_that_of_its_volume(volumes: Path) -> None:
 
 def test_slices_of_unknown_class_are_no_samples_to_learn_from(tmp_path: Path) -> None:
     table = write_volumes(tmp_path, 3)
-    infected = [int(index) for index in np.flatnonzero(chest_of(2).slice_label)]
+    infected = [int(i) for i in np.flatnonzero(chest_of(2).slice_label)]  # type: ignore[arg-type]
     entries = ["1" if index in infected else "0" for index in range(24)]
     entries[infected[0]] = "-1"
     (tmp_path / "2.txt").write_text("\n".join(entries))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from sklearn.metrics import classification_report
 
 from covidct.errors import UsageError
 from covidct.report import classification_table
@@ -41,9 +42,25 @@ def test_prints_the_published_tables(confusion: tuple[tuple[int, ...], ...]) -> 
     assert printed[1:] == words(TABLES[confusion])
 
 
-def test_a_class_that_nobody_has_scores_0() -> None:
-    printed = words(classification_table(((3, 0), (0, 0)), ("a", "b")))
-    assert printed[2] == ["b", "0.00", "0.00", "0.00", "0"]
+@pytest.mark.parametrize("confusion", [LOW, HIGH])
+def test_looks_as_scikit_learn_prints_it(confusion: tuple[tuple[int, ...], ...]) -> None:
+    pairs = [(t, c) for t, row in enumerate(confusion) for c, count in enumerate(row) for _ in range(count)]
+    names = ["Normal", "CAP", "a class with a long name"]
+    theirs = classification_report(*zip(*pairs, strict=True), target_names=names, digits=3)
+    assert classification_table(confusion, names, digits=3) == theirs
+
+
+def test_a_class_that_nobody_has_scores_0_and_counts_in_no_mean() -> None:
+    printed = words(classification_table(((3, 0, 0), (1, 1, 0), (0, 0, 0)), ("a", "b", "c")))
+    assert printed[3] == ["c", "0.00", "0.00", "0.00", "0"]
+    # a: 3/4, 3/3, 6/7; b: 1/1, 1/2, 2/3
+    assert printed[5] == ["macro", "avg", "0.88", "0.75", "0.76", "5"]
+
+
+def test_support_is_a_whole_number_when_nothing_is_right() -> None:
+    printed = words(classification_table(((0, 2), (1, 0)), ("a", "b")))
+    assert [line[-1] for line in printed[1:]] == ["2", "1", "3", "3", "3"]
+    assert printed[3] == ["accuracy", "0.00", "3"]
 
 
 @pytest.mark.parametrize("confusion", [((1, 2, 3), (1, 2, 3)), ((0, 0), (0, 0)), ((1.5, 0), (0, 1)), ((-1, 0), (0, 1))])
