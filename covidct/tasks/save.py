@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +15,7 @@ from covidct.errors import UsageError
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Iterator
 
     from covidct.tasks.base import BaseTask
 
@@ -34,7 +38,22 @@ def save_task(task: BaseTask, path: str | os.PathLike[str]) -> None:
     options: dict[str, Any] = dict.fromkeys(
         ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
     )
-    trainer = pl.Trainer(accelerator="cpu", devices=1, **options)
+    with _without_device_table():
+        trainer = pl.Trainer(accelerator="cpu", devices=1, **options)
     trainer.strategy.connect(task)
     with atomic_path(path) as temporary:
         trainer.save_checkpoint(temporary, weights_only=True)
+
+
+@contextmanager
+def _without_device_table() -> Iterator[None]:
+    """Keep Lightning from telling of devices that nobody asks for; its logger is as before afterwards."""
+    logger = logging.getLogger("pytorch_lightning")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".PU available but not used")
+            yield
+    finally:
+        logger.setLevel(level)
