@@ -15,6 +15,7 @@ from covidct.cli.train import import_parts, own_error
 from covidct.datamodules import BaseDataModule
 from covidct.errors import UsageError
 from covidct.studies import Expert, GatedSystem, train_gated_system
+from covidct.studies.training import require_one_device
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,6 +50,7 @@ def run(verb: str, argv: Sequence[str]) -> int:
     try:
         config = parser.parse_args(list(argv))
         check_out_folder(config.out)
+        require_one_device(config.trainer)
         if config.clean:
             _clean(config)
         pl.seed_everything(config.seed, workers=True, verbose=False)
@@ -76,7 +78,7 @@ def make_parser(verb: str) -> ArgumentParser:
     parser.add_argument("--high", type=list[Expert], required=True, help="Experts for high contrast.")
     parser.add_argument("--fusion", type=Literal["mean", "vote"], default="mean", help="Of the experts of a side.")
     parser.add_argument("--seed", type=int, default=0, help="Of weights and trainings.")
-    parser.add_argument("--trainer", type=dict[str, Any], default={}, help="Further arguments of Lightning's trainer.")
+    parser.add_argument("--trainer", type=dict[str, Any], default={}, help="Of Lightning's trainer; on one device.")
     parser.add_argument("--resamples", type=int, default=1000, help="Of the bootstrap over subjects.")
     return parser
 

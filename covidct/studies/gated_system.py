@@ -22,7 +22,7 @@ from covidct.atomic import atomic_path
 from covidct.errors import UsageError
 from covidct.functional import fit_fusion_weights
 from covidct.studies.runs import describe_cohort, describe_options, digest_of, digest_of_weights
-from covidct.studies.training import TRAINER, own_random_state, predict_cases
+from covidct.studies.training import TRAINER, own_random_state, predict_cases, require_one_device
 from covidct.tasks import ClassificationTask, join_experts, load_task, save_task
 
 if TYPE_CHECKING:
@@ -99,17 +99,19 @@ def train_gated_system(
         seed: of the weights and of the training of the first expert of each side; each further one has the next, so
             that experts of one recipe differ.
         fusion: how the experts of a side decide together, see :func:`covidct.functional.fuse_probabilities`.
-        trainer_options: further arguments of ``pytorch_lightning.Trainer`` (``accelerator``, ``precision``).
+        trainer_options: further arguments of ``pytorch_lightning.Trainer`` (``accelerator``, ``precision``), on one
+            device, since the experts are trained one after the other in this process.
         on_expert: called with the name of each expert when it is done.
 
     Raises:
         UsageError: when the data module measures no contrast or takes one side only, a side has no training subjects,
-            or experts are absent or do not fit together.
+            experts are absent or do not fit together, or the trainer shall have several devices.
     """
     if not low or not high:
         raise UsageError("The gate needs at least one expert for low and one for high contrast.")
     if data.preprocessing.contrast == "none" or data.contrast_side is not None:
         raise UsageError("The gate needs both sides and their contrast: set contrast='rms' and contrast_side=null.")
+    require_one_device(trainer_options or {})
     data.prepare_data()
     data.setup("fit")
     split = data.contrast_split

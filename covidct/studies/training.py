@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.seed import isolate_rng
 
+from covidct.errors import UsageError
 from covidct.studies.runs import TestPredictions
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from covidct.datamodules import BaseDataModule
     from covidct.tasks.classification import ClassificationTask
 
-__all__ = ("TRAINER", "own_random_state", "predict_cases", "train_task")
+__all__ = ("TRAINER", "own_random_state", "predict_cases", "require_one_device", "train_task")
 
 TRAINER: Mapping[str, Any] = {
     "devices": 1,
@@ -77,6 +78,25 @@ def predict_cases(
     """
     batches = pl.Trainer(**trainer_options).predict(task, dataloaders=loader) or []
     return TestPredictions.join(batches, class_names)
+
+
+def require_one_device(trainer_options: Mapping[str, Any]) -> None:
+    """Refuse several processes, each of which would train, weigh and write a whole system of its own.
+
+    Args:
+        trainer_options: arguments of ``pytorch_lightning.Trainer``.
+
+    Raises:
+        UsageError: when they may mean more than one device.
+    """
+    for name in ("devices", "num_nodes"):
+        value = trainer_options.get(name, 1)
+        one = len(value) == 1 if isinstance(value, list | tuple) else str(value) == "1"
+        if not one:
+            raise UsageError(
+                f"{name}={value!r} of the trainer is not usable: the trainings come one after the other on one device, "
+                "so leave it out, or name that device in a list (devices: [1])."
+            )
 
 
 @contextmanager

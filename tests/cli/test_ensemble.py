@@ -123,6 +123,7 @@ def test_the_shipped_system_parses_and_is_complete(tmp_path: Path) -> None:
     [
         ({"low": []}, "at least one"),
         ({"clean": True}, "manifest"),
+        ({"trainer": {"accelerator": "cpu", "devices": 2}, "clean": True}, "devices=2"),
     ],
 )
 def test_wrong_systems_are_refused(

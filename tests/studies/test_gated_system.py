@@ -14,6 +14,7 @@ from covidct.datamodules import CTVolumeDataModule
 from covidct.datasets import PhantomTwoContrasts
 from covidct.errors import UsageError
 from covidct.studies import Expert, GatedSystem, train_gated_system
+from covidct.studies.training import require_one_device
 from covidct.tasks import MaskedGAPResNetTask
 
 if TYPE_CHECKING:
@@ -107,3 +108,16 @@ def test_what_cannot_be_gated_is_refused(tmp_path: Path, contrast: str, experts:
     members = [Expert(MaskedGAPResNetTask(backbone="resnet18"))] * experts
     with pytest.raises(UsageError, match=words):
         train_gated_system(cohort(tmp_path, contrast=contrast), low=members, high=members, out=tmp_path)
+
+
+@pytest.mark.parametrize("options", [{"devices": 2}, {"devices": "auto"}, {"devices": [0, 1]}, {"num_nodes": 2}])
+def test_several_devices_are_refused_before_anything_is_prepared(tmp_path: Path, options: dict[str, Any]) -> None:
+    members = [Expert(MaskedGAPResNetTask(backbone="resnet18"))]
+    with pytest.raises(UsageError, match=rf"{next(iter(options))}=.*on one device"):
+        train_gated_system(cohort(tmp_path), low=members, high=members, out=tmp_path, trainer_options=options)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("devices", [1, "1", [3], (0,)])
+def test_one_device_may_be_named(devices: object) -> None:
+    require_one_device({"devices": devices, "accelerator": "gpu"})
