@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from covidct.datamodules.lung_masks import LungMasks
-    from covidct.datasets import BaseDataset
+    from covidct.datasets import BaseDataset, Raw
     from covidct.preprocessing import Preprocessing
 
 __all__ = ("Block", "build_blocks", "plan_blocks", "prepare_source")
@@ -78,7 +78,12 @@ def plan_blocks(
 
 
 def prepare_source(
-    dataset: BaseDataset, source: int, preprocessing: Preprocessing, *, lung_masks: LungMasks | None = None
+    dataset: BaseDataset,
+    source: int,
+    preprocessing: Preprocessing,
+    *,
+    lung_masks: LungMasks | None = None,
+    cache: ArrayCache | None = None,
 ) -> dict[str, NDArray[Any]]:
     """Load and prepare one scan or image; every array gets a leading axis, one row per sample.
 
@@ -87,12 +92,13 @@ def prepare_source(
         source: number of the scan or image.
         preprocessing: what to do.
         lung_masks: where lung masks come from; None: the data set.
+        cache: keeps the network's masks of single images, which other variants of the same images take over.
 
     Raises:
         CovidctError: when it cannot be read or prepared.
     """
     raw = dataset.load(source)
-    lung_mask = raw.lung_mask if lung_masks is None else lung_masks(raw)
+    lung_mask = raw.lung_mask if lung_masks is None else _lung_mask(dataset, source, raw, lung_masks, cache)
     if isinstance(raw.scan, Image):
         label = None if raw.slice_label is None else int(raw.slice_label[0])
         return prepare_image(
@@ -115,6 +121,20 @@ def prepare_source(
         slice_label=raw.slice_label,
     )
     return {key: value[None] for key, value in prepared.items()}
+
+
+def _lung_mask(
+    dataset: BaseDataset, source: int, raw: Raw, lung_masks: LungMasks, cache: ArrayCache | None
+) -> NDArray[np.uint8] | None:
+    """The mask of a scan; that of an image by a network is made once for all sizes and variants.
+
+    Masks of volumes are not kept: at their native size they would outgrow what is prepared of them.
+    """
+    if cache is None or lung_masks.checkpoint is None or not isinstance(raw.scan, Image):
+        return lung_masks(raw)
+    content = dataset.content_key(source, digest=cache.digest)
+    key = cache_key(content, config={"lung_mask": lung_masks.source}, version=f"{__version__}/{_FORMAT}")
+    return cache.get_or_build(key, lambda: ({"mask": np.asarray(lung_masks(raw))}, {}))["mask"]
 
 
 def build_blocks(
@@ -184,7 +204,9 @@ class _Jobs(Dataset["dict[int, CovidctError] | CovidctError"]):
             parts = []
             for row, source in enumerate(block.sources):
                 try:
-                    prepared = prepare_source(self.dataset, source, self.preprocessing, lung_masks=self.lung_masks)
+                    prepared = prepare_source(
+                        self.dataset, source, self.preprocessing, lung_masks=self.lung_masks, cache=self.cache
+                    )
                     parts.append((row, prepared))
                 except CovidctError as error:
                     failures[source] = error

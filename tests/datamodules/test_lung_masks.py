@@ -190,8 +190,9 @@ def shadows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_xrays_get_the_masks_of_their_network(tmp_path: Path, shadows: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def xrays() -> CXRDataModule:
-        return CXRDataModule(TwoBoxes(3), size=64, cache_dir=str(tmp_path), lung_checkpoint=str(shadows))
+    def xrays(**options: Any) -> CXRDataModule:  # noqa: ANN401
+        arguments: dict[str, Any] = {"size": 64, "cache_dir": str(tmp_path), "lung_checkpoint": str(shadows)}
+        return CXRDataModule(TwoBoxes(3), **{**arguments, **options})
 
     data = xrays()
     segmenter = XRayLungSegmenter.from_checkpoint(shadows)
@@ -212,6 +213,8 @@ def test_xrays_get_the_masks_of_their_network(tmp_path: Path, shadows: Path, mon
 
     monkeypatch.setattr(XRayLungSegmenter, "__call__", refuse)
     xrays().prepare_data()  # everything is in the cache
+    for variant in ({"masking": "lungs"}, {"masking": "no_lungs", "size": 72}):
+        xrays(**variant).prepare_data()  # the masks are
 
 
 def test_networks_of_another_kind_are_refused(tmp_path: Path, lungs: Path, shadows: Path) -> None:
