@@ -120,7 +120,8 @@ class ContrastSplit:
     """The line between subjects of low and of high contrast, fitted on training subjects.
 
     Attributes:
-        threshold: scores above it are high. It lies halfway between the two training subjects that it parts.
+        threshold: scores above it are high, both in float32, as a gate on any device compares them. It lies halfway
+            between the two training subjects that it parts, rounded down to a float32.
         measure: of :func:`contrast_score`, by which the scores were made.
         low: training subjects at or below the threshold.
         high: training subjects above it.
@@ -152,14 +153,14 @@ class ContrastSplit:
 
         otsu: Any = filters.threshold_otsu  # has no types
         check_measure(measure)
-        values = np.array(sorted(subject_scores(scores, subjects).values()))
+        values = np.array(sorted(subject_scores(scores, subjects).values()), np.float32).astype(np.float64)
         if len(values) < 2:
             raise InputError(f"The contrast of {len(values)} training subject(s) cannot be split: give at least two.")
         levels, counts = np.unique(values, return_counts=True)
         if len(levels) < 2:
             raise InputError("All training subjects have the same contrast: there is nothing to split.")
         last_low = int(np.searchsorted(levels, otsu(hist=(counts.astype(float), levels))))
-        threshold = float((levels[last_low] + levels[last_low + 1]) / 2)
+        threshold = _float32_below(float((levels[last_low] + levels[last_low + 1]) / 2))
         low = int(np.count_nonzero(values <= threshold))
         return cls(threshold, measure, low, len(values) - low)
 
@@ -171,7 +172,7 @@ class ContrastSplit:
         """
         if not math.isfinite(score):
             raise InputError(f"A contrast score of {score} is neither low nor high: leave the case out.")
-        return "high" if score > self.threshold else "low"
+        return "high" if np.float32(score) > np.float32(self.threshold) else "low"
 
     def assign_subjects(self, scores: Sequence[float], subjects: Sequence[Subject]) -> dict[Subject, Side]:
         """Low or high of each subject, by the median of its scans: all of its scans go the same way."""
@@ -225,6 +226,12 @@ def check_measure(measure: str) -> None:
     """
     if measure not in get_args(Measure):
         raise UsageError(f"measure={measure!r} is unknown: use 'rms' or 'spread'.")
+
+
+def _float32_below(value: float) -> float:
+    """The largest float32 that is not above a value: between two float32 it stays at or above the lower one."""
+    nearest = np.float32(value)
+    return float(np.nextafter(nearest, np.float32(-np.inf)) if float(nearest) > value else nearest)
 
 
 def _slice_contrast(one: NDArray[np.float32], body: NDArray[np.bool_], measure: Measure) -> float:

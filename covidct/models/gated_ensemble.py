@@ -35,7 +35,7 @@ class GatedEnsemble(nn.Module):
 
     Attributes:
         inputs: the arguments of :meth:`forward` that the experts need, in its order.
-        threshold: () float64 buffer; scans above it are of high contrast. NaN until it is known.
+        threshold: () float32 buffer; scans above it are of high contrast. NaN until it is known.
         low_weights: (M,) float32 buffer, weights of the experts of low contrast in the fusion.
         high_weights: (M,) float32 buffer, of those of high contrast.
 
@@ -77,7 +77,7 @@ class GatedEnsemble(nn.Module):
         needed = {name for expert in (*self.low, *self.high) for name in _arguments(expert)}
         self.inputs = ("image", "contrast", *(name for name in _OPTIONAL if name in needed))
         self.register_buffer(
-            "threshold", torch.tensor(math.nan if threshold is None else threshold, dtype=torch.float64)
+            "threshold", torch.tensor(math.nan if threshold is None else threshold, dtype=torch.float32)
         )
         self.register_buffer("low_weights", torch.full((len(low),), 1 / len(low)))
         self.register_buffer("high_weights", torch.full((len(high),), 1 / len(high)))
@@ -145,7 +145,7 @@ class GatedEnsemble(nn.Module):
                 "The gate's threshold is unknown: train with a data module that measures contrast, load a checkpoint, "
                 "or set the buffer 'threshold'."
             )
-        return contrast.float() > self.threshold.float()
+        return contrast.float() > self.threshold.float()  # under half precision, too
 
 
 def check_expert(name: str) -> type[nn.Module]:

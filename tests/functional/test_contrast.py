@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from covidct.errors import InputError, UsageError
 from covidct.functional import ContrastSplit, body_mask, contrast_score
 
+CONTRASTS = st.lists(st.floats(1 / 64, 0.5, width=32), min_size=2, max_size=30).filter(lambda v: max(v) - min(v) > 1e-6)
+
 
 def body(depth: int = 3, size: int = 96, *, lungs: float = 0.2, tissue: float = 0.8) -> NDArray[np.float32]:
     """An ellipse with two dark ellipses in it, in air, over a thin table."""
@@ -95,11 +97,31 @@ def test_multiplying_contrast_moves_a_case_across(measure: str) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.floats(0.01, 0.5), min_size=2, max_size=30).filter(lambda v: max(v) - min(v) > 1e-6))
+@given(CONTRASTS)
 def test_the_threshold_is_otsus_by_brute_force(values: list[float]) -> None:
     split = ContrastSplit.fit(values, range(len(values)))
     assert split.low in brute_force_otsu(values)
     assert [split.assign(v) for v in sorted(values)] == ["low"] * split.low + ["high"] * split.high
+
+
+@settings(max_examples=60, deadline=None)
+@given(CONTRASTS)
+def test_a_gate_in_float32_decides_as_the_split(values: list[float]) -> None:
+    split = ContrastSplit.fit(values, range(len(values)))
+    assert float(np.float32(split.threshold)) == split.threshold
+    high = np.array(values, np.float32) > np.float32(split.threshold)
+    assert [split.assign(v) == "high" for v in values] == high.tolist()
+    assert high.sum() == split.high
+
+
+def test_neighbouring_float32_are_told_apart() -> None:
+    low = np.float32(0.2)
+    for _ in range(4):  # halfway between them are ties, which are rounded up and down in turn
+        high = np.nextafter(low, np.float32(1))
+        split = ContrastSplit.fit([float(low), float(high)], "ab")
+        assert [split.assign(float(low)), split.assign(float(high))] == ["low", "high"]
+        assert split.threshold == float(low)
+        low = high
 
 
 def test_the_split_is_of_subjects_by_their_median() -> None:

@@ -45,6 +45,19 @@ def test_more_contrast_moves_a_case_over_the_line() -> None:
     assert model.side(3 * CONTRAST, 4).tolist() == [True] * 4
 
 
+def test_nothing_of_it_is_double_precision_which_not_every_device_has() -> None:
+    assert {value.dtype for value in ensemble().state_dict().values()} == {torch.float32, torch.int64}
+
+
+def test_a_line_stored_in_double_precision_decides_as_before() -> None:
+    line = 0.2 + 1e-9
+    model, old = ensemble(threshold=None), ensemble().state_dict()
+    old["threshold"] = torch.tensor(line, dtype=torch.float64)
+    model.load_state_dict(old)
+    contrast = torch.tensor([0.2, 0.2]).nextafter(torch.tensor([0.0, 1.0]))
+    assert model.side(contrast, 2).tolist() == (contrast > torch.tensor(line)).tolist() == [False, True]
+
+
 @torch.no_grad()
 def test_experts_of_the_other_side_are_not_run(slices: torch.Tensor) -> None:
     model, seen = ensemble(), []
