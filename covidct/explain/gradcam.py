@@ -149,7 +149,7 @@ def chosen_target(logits: Tensor, target: int | Tensor | None) -> Tensor:
             f"target={chosen.tolist()} must name one of the classes 0 to {logits.shape[1] - 1} for each of the "
             f"{len(logits)} samples."
         )
-    return chosen
+    return chosen.clone() if chosen.is_inference() else chosen  # autograd takes no inference tensors
 
 
 def _class_map(features: Tensor, gradients: Tensor) -> Tensor:

@@ -192,6 +192,7 @@ def test_frozen_trunks_and_modes_without_gradients() -> None:
         inside = {key: value.clone() if isinstance(value, torch.Tensor) else value for key, value in batch.items()}
         assert inside["image"].is_inference()
         within = GradCAM(network)(inputs_of(inside), 1).maps
+        torch.testing.assert_close(GradCAM(network)(inputs_of(inside), torch.ones(2, dtype=torch.int64)).maps, within)
         assert not torch.is_grad_enabled()
     torch.testing.assert_close(within, expected)
     with torch.no_grad():
