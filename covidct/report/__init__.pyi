@@ -23,6 +23,9 @@ from .eda_panels import PanelPicture as PanelPicture
 from .eda_panels import example_panels as example_panels
 from .evaluation import write_evaluation_page as write_evaluation_page
 from .heat_map import label_distance_heat_map as label_distance_heat_map
+from .metric_figures import figure_pixels as figure_pixels
+from .metric_figures import metric_figures as metric_figures
+from .metric_tables import write_metric_tables as write_metric_tables
 from .otdd import ComparedSet as ComparedSet
 from .otdd import OtddReport as OtddReport
 from .otdd import write_otdd_csvs as write_otdd_csvs
@@ -66,7 +69,9 @@ __all__ = (
     "contrast_pair_panel",
     "equalisation_panel",
     "example_panels",
+    "figure_pixels",
     "label_distance_heat_map",
+    "metric_figures",
     "morphology_panel",
     "write_ablation_csv",
     "write_ablation_json",
@@ -83,6 +88,7 @@ __all__ = (
     "write_eda_json",
     "write_eda_page",
     "write_evaluation_page",
+    "write_metric_tables",
     "write_metrics_json",
     "write_otdd_csvs",
     "write_otdd_json",
