@@ -172,7 +172,7 @@ def require_labels(counts: Tensor) -> None:
     if 0 in folds:
         raise UsageError(
             f"All training scans with slice labels are of subjects in fold {folds.index(0)} of {len(folds)}, so that "
-            "its own network has none to learn from: label slices of more subjects, or set another number of folds."
+            "its own network has none to learn from: label slices of more subjects."
         )
 
 

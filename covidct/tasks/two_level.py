@@ -24,6 +24,7 @@ from covidct.tasks.slice_level import (
     require_labels,
     slice_losses,
 )
+from covidct.tasks.subject_folds import deal_folds, folds_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,7 +37,7 @@ __all__ = ("TwoLevelTask",)
 _LEARNING_RATE = 1e-4
 _LEVEL2_LEARNING_RATE = 1e-3
 _WEIGHT_DECAY = 1e-2
-_REPORT = "covidct_pseudo_labels"  # key of a checkpoint
+_REPORT, _FOLDS = "covidct_pseudo_labels", "covidct_subject_folds"  # keys of a checkpoint
 _SLICE_SCORES = ("accuracy", "auroc", "f1_macro")
 
 
@@ -55,10 +56,11 @@ class TwoLevelTask(ClassificationTask):
 
     Level 2 must not learn from probabilities that level 1 gives of its own training slices, which are surer than those
     of new subjects will be. So there are ``folds`` further networks of the form of level 1: the one of fold k learns
-    from the slices of all subjects but those of fold k, and gives level 2 the probabilities of those. The fold of a
-    subject is its hash modulo ``folds``, the same on every process and in every run; of n subjects each fold has
-    n / folds with a standard deviation of sqrt(n (folds - 1)) / folds (20 +- 3.7 of 60 in three folds). Level 1 itself
-    learns from all of them, and feeds level 2 in validation, test and use.
+    from the slices of all subjects but those of fold k, and gives level 2 the probabilities of those. The training
+    subjects of the data module are dealt out evenly at the start of a fresh training, those with labelled slices and
+    those of each class too (:func:`covidct.tasks.subject_folds.deal_folds`), and the checkpoint keeps their hashes with
+    their folds; of other subjects, and of plain loaders, the fold is the hash modulo ``folds``. Level 1 itself learns
+    from all of them, and feeds level 2 in validation, test and use.
 
     All networks learn at the same time, so that every checkpoint is a whole classifier and the scores of every epoch
     mean what they say. After ``level1_epochs`` level 1 and its folds stay as they are, and level 2 alone goes on. Level
@@ -184,6 +186,7 @@ class TwoLevelTask(ClassificationTask):
         self.slice_loss = FocalLoss(focal_gamma, weight=factors)
         self.register_buffer("pseudo_bar", torch.full((folds + 1, num_classes), 2.0))
         self.pseudo_label_report: list[dict[str, Any]] = []
+        self._dealt = torch.empty(2, 0, dtype=torch.int64)  # subjects and their folds
         self._seen: Tensor | None = None  # labelled slices per network in the first epoch of a fresh training
 
     def build_model(self) -> TwoLevelClassifier:
@@ -191,10 +194,10 @@ class TwoLevelTask(ClassificationTask):
         return TwoLevelClassifier(**network_arguments(TwoLevelClassifier, self.hparams))
 
     def start_fresh(self) -> None:
-        """Look whether there are slice labels, and take balanced weights from them.
+        """Deal the subjects out to folds, look whether there are slice labels, and take balanced weights from them.
 
         Raises:
-            UsageError: when no training scan has a slice label, or all that have are in one fold; when balanced weights
+            UsageError: when no training scan has a slice label, or those of one subject alone; when balanced weights
                 or pseudo-labels are asked for without a data module that knows the slice labels.
         """
         super().start_fresh()
@@ -203,7 +206,10 @@ class TwoLevelTask(ClassificationTask):
         labels = None if samples is None else samples.slice_labels()
         if samples is not None:
             found = [torch.from_numpy(one) for one in labels or ()]
-            fold = self.fold_of(torch.from_numpy(samples.identities["subject"]))
+            subject, label = (torch.from_numpy(samples.identities[name]) for name in ("subject", "label"))
+            known = torch.tensor([bool((one >= 0).any()) for one in found] or [False] * len(subject))
+            self._dealt = deal_folds(subject, label, known=known, folds=self.hparams["folds"])
+            fold = self.fold_of(subject)
             require_labels(count_labels(found, fold[: len(found)], self.hparams["folds"]))
             if self.hparams["slice_weights"] == "balanced":
                 self.slice_loss.weight = balanced_weights(found, self.hparams["num_classes"]).to(self.device)
@@ -220,15 +226,16 @@ class TwoLevelTask(ClassificationTask):
         return samples if hasattr(samples, "slice_labels") else None
 
     def fold_of(self, subject: Tensor) -> Tensor:
-        """Folds of subjects: their hash modulo the number of folds.
+        """Folds of subjects, as they were dealt out when the training began.
 
         Args:
-            subject: (N,) int64.
+            subject: (N,) int64, hashes.
 
         Returns:
             (N,) int64, 0 to ``folds`` - 1.
         """
-        return subject.remainder(self.hparams["folds"])
+        self._dealt = self._dealt.to(subject.device)
+        return folds_of(subject, self._dealt, folds=self.hparams["folds"])
 
     @property
     def trains_level1(self) -> bool:
@@ -298,14 +305,20 @@ class TwoLevelTask(ClassificationTask):
         self._log_slices("test")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the reports of pseudo-labelling."""
+        """Add the folds of the subjects and the reports of pseudo-labelling."""
         super().on_save_checkpoint(checkpoint)
+        if self._dealt.numel():
+            checkpoint[_FOLDS] = self._dealt.cpu()
         if self.pseudo_label_report:
             checkpoint[_REPORT] = self.pseudo_label_report
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take over the record and the reports of pseudo-labelling."""
+        """Take over the record, the folds of the subjects and the reports of pseudo-labelling.
+
+        Checkpoints from before subjects were dealt out have hashes modulo the number of folds.
+        """
         super().on_load_checkpoint(checkpoint)
+        self._dealt = checkpoint.get(_FOLDS, self._dealt).clone()  # not mapped from the file
         self.pseudo_label_report = list(checkpoint.get(_REPORT, []))
 
     def _step(self, batch: Batch, stage: str) -> Tensor:

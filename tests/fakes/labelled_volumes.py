@@ -22,7 +22,7 @@ PREPROCESSING = Preprocessing(kind="ct_volume", classes=("normal", "cap", "covid
 
 
 class TinyLabelledVolumes(TinyVolumes):
-    """The volumes of :class:`TinyVolumes` in three classes, subject i in the folds i modulo any number.
+    """The volumes of :class:`TinyVolumes` in three classes; i is the hash of subject i.
 
     The lowest slice shows no lung and is normal, the others are of the class of their volume; those numbered in
     ``unlabelled`` have no slice labels.
@@ -31,7 +31,8 @@ class TinyLabelledVolumes(TinyVolumes):
     def __init__(self, count: int = 6, *, size: int = 32, classes: int = 3, unlabelled: Sequence[int] = ()) -> None:
         super().__init__(count, size=size, classes=classes)
         self.unlabelled = tuple(unlabelled)
-        self.identities = {"subject": np.arange(count, dtype=np.int64)}
+        numbers = np.arange(count, dtype=np.int64)
+        self.identities = {"subject": numbers, "label": numbers % classes}
 
     def __getitem__(self, index: int) -> Sample:
         sample = super().__getitem__(index)

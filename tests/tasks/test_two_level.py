@@ -13,12 +13,13 @@ from torch.utils.data import DataLoader
 from covidct.errors import BatchError, UsageError
 from covidct.inference.batch_results import results_of_batch
 from covidct.sample import Batch, collate
-from covidct.tasks import TwoLevelTask
+from covidct.tasks import TwoLevelTask, load_task
 from tests.fakes.labelled_volumes import TinyLabelledVolumes, TinyLabelledVolumesDataModule, labelled_batch
 from tests.tasks.test_conformance import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from torch import Tensor
 
@@ -255,7 +256,7 @@ def test_batches_without_slice_labels_are_refused() -> None:
         task.training_step(batch, 0)
 
 
-@pytest.mark.parametrize(("unlabelled", "words"), [(range(6), "No training scan"), ((0, 2, 4), "fold 1 of 2")])
+@pytest.mark.parametrize(("unlabelled", "words"), [(range(6), "No training scan"), (range(1, 6), "fold 0 of 2")])
 def test_training_parts_that_teach_nothing_are_refused_at_once(
     trainer: MakeTrainer, unlabelled: Sequence[int], words: str
 ) -> None:
@@ -266,6 +267,40 @@ def test_training_parts_that_teach_nothing_are_refused_at_once(
     with pytest.raises(UsageError, match=words):
         trainer().fit(task, datamodule=data)
     assert before.equal(task.model.level2[0].weight)  # type: ignore[arg-type]
+
+
+class Hashed(TinyLabelledVolumesDataModule):
+    """Subjects of which those with labelled slices have even hashes, and so one fold by them."""
+
+    unlabelled = (1, 3, 5)
+
+
+def test_subjects_are_dealt_out_evenly_and_stay_where_they_are(trainer: MakeTrainer, tmp_path: Path) -> None:
+    task, subject = make(), torch.arange(6)
+    trainer(limit_val_batches=0).fit(task, datamodule=Hashed())
+    fold = task.fold_of(subject)
+    assert sorted(fold[[0, 2, 4]].bincount().tolist()) == [1, 2]
+    assert fold.bincount().tolist() == [3, 3]
+    again = make()
+    trainer(fast_dev_run=True).fit(again, datamodule=Hashed())
+    assert again.fold_of(subject).equal(fold), "another process would do otherwise"
+    run = trainer(limit_val_batches=0, max_epochs=1)
+    run.strategy.connect(task)
+    run.save_checkpoint(tmp_path / "last.ckpt")
+    loaded = load_task(tmp_path / "last.ckpt")
+    assert isinstance(loaded, TwoLevelTask)
+    assert loaded.fold_of(subject).equal(fold)
+    trainer(fast_dev_run=True).fit(loaded.train(), datamodule=TinyLabelledVolumesDataModule())  # others are labelled
+    assert loaded.fold_of(subject).equal(fold)
+    assert task.fold_of(torch.tensor([101, 102])).tolist() == [1, 0]  # who was not in the training
+
+
+def test_checkpoints_from_before_subjects_were_dealt_out_keep_their_folds() -> None:
+    task, checkpoint = make(), dict[str, Any]()
+    make().on_save_checkpoint(checkpoint)
+    task.on_load_checkpoint({**checkpoint, "state_dict": {}})
+    assert "covidct_subject_folds" not in checkpoint
+    assert task.fold_of(torch.arange(6)).tolist() == [0, 1, 0, 1, 0, 1]
 
 
 def loader(unlabelled: Sequence[int] = ()) -> DataLoader[Any]:
