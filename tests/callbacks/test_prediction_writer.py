@@ -166,7 +166,7 @@ def _free_port() -> int:
 
 @pytest.mark.ddp
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(400)
 def test_several_processes_write_what_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
     context = multiprocessing.get_context("spawn")
@@ -175,7 +175,7 @@ def test_several_processes_write_what_one_does(tmp_path: Path, monkeypatch: pyte
     for process in processes:
         process.start()
     for process in processes:
-        process.join(timeout=240)
+        process.join(timeout=300)  # minutes of a crowded machine go into starting three interpreters
         process.kill()
     assert [process.exitcode for process in processes] == [0, 0, 0]
     for count in COUNTS:
