@@ -14,6 +14,7 @@ import covidct
 from covidct.errors import BatchError, CheckpointError, UsageError
 from covidct.preprocessing import Preprocessing
 from covidct.sample import check_batch
+from covidct.tasks.pretrained_subjects import require_unseen
 from covidct.weights import RECORD_KEY
 
 if TYPE_CHECKING:
@@ -212,9 +213,12 @@ class BaseTask(pl.LightningModule, ABC):
         """Begin a fresh training; a resumed one has its weights by now, which Lightning does not yet know in ``setup``.
 
         Raises:
+            UsageError: when weights were pre-trained on subjects of the validation or test part.
             WeightsError: when published weights are asked for and cannot be had.
         """
         if not self._restored:
+            if self.hparams.get("weights") is not None:
+                require_unseen(self.hparams["weights"], getattr(self.trainer, "datamodule", None))
             self.start_fresh()
             self._restored = True
 

@@ -15,6 +15,7 @@ from covidct.losses import InfoNCELoss
 from covidct.metrics import ContrastiveMetrics, FeatureMetrics, case_scores, knn_probabilities, probe_probabilities
 from covidct.sample import check_batch, collate, stable_hash
 from covidct.tasks.base import BaseTask
+from covidct.tasks.pretrained_subjects import SUBJECTS_KEY, pretrained_subjects, subjects_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +54,11 @@ class ContrastiveTask(BaseTask):
     :class:`covidct.metrics.CaseMetrics`, each slice counted once over all processes. Without labels of two classes in
     the training part, and any in the part evaluated, nothing of them is logged. There is no ``val_loss``.
 
+    Attributes:
+        subjects: (n,) int64, hashes of the subjects that were trained on, here and in the pre-trainings that this one
+            started from, as far as data modules of the library told; kept in the checkpoint, so that none of them
+            judges a fine-tuning (:func:`covidct.tasks.pretrained_subjects.require_unseen`).
+
     Args:
         temperature: of :class:`covidct.losses.InfoNCELoss`.
         neighbours: how many vote in the nearest-neighbour evaluation.
@@ -82,6 +88,7 @@ class ContrastiveTask(BaseTask):
             raise UsageError(f"neighbours={neighbours!r} must be a whole number of at least 1.")
         self.neighbours = neighbours
         self._images_checked = False
+        self.subjects = torch.empty(0, dtype=torch.int64)
         self.loss = InfoNCELoss(temperature)
 
     @property
@@ -93,6 +100,27 @@ class ContrastiveTask(BaseTask):
         """Agree with the data module on the pre-processing; see :class:`BaseTask`."""
         super().setup(stage)
         self._images_checked = False
+
+    def load_weights(self, weights: str) -> None:
+        """Take over weights, and who they were pre-trained on; see :class:`BaseTask`."""
+        super().load_weights(weights)
+        self._add_subjects(pretrained_subjects(weights))
+
+    def on_fit_start(self) -> None:
+        """Begin or resume a training, and note whose images it sees."""
+        super().on_fit_start()
+        self._add_subjects(subjects_of(getattr(self.trainer, "datamodule", None), "train"))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the record and the hashes of the subjects."""
+        super().on_save_checkpoint(checkpoint)
+        if len(self.subjects):
+            checkpoint[SUBJECTS_KEY] = self.subjects
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take over the record and the hashes of the subjects."""
+        super().on_load_checkpoint(checkpoint)
+        self._add_subjects(checkpoint.get(SUBJECTS_KEY, self.subjects))
 
     def check_batch(self, batch: Batch, *, label: bool = True) -> None:
         """Verify the first batch of a run against the contract.
@@ -197,6 +225,10 @@ class ContrastiveTask(BaseTask):
                 self._note(metrics, self.trainer.strategy.batch_to_device(batch, self.device))
         rows = _everywhere(metrics, lambda rows: ~np.isin(rows["subject"], asked))
         return rows if len(np.unique(rows["target"])) > 1 else None
+
+    def _add_subjects(self, subjects: Tensor) -> None:
+        """Remember hashes of subjects."""
+        self.subjects = torch.unique(torch.cat([self.subjects, subjects]))
 
     def _note(self, metrics: FeatureMetrics, batch: Batch) -> Tensor:
         """Put the features of a batch into metrics."""
