@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from covidct.cli.command import run_function
 from covidct.cli.console import error, make_table, note, placed, progress, research_use, results
 from covidct.cli.inspect import exit_code
+from covidct.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from concurrent.futures import Executor
 
     from covidct.cli.cohort_folder import CohortFolder
-    from covidct.inference import Predictor
+    from covidct.inference import Predictor, PredictorSettings
     from covidct.io import ScanInput
-    from covidct.result import CohortResult
+    from covidct.result import CohortResult, ScanResult
 
 __all__ = ("run", "triage_inputs")
 
@@ -43,6 +47,8 @@ def triage_inputs(
     roi_nms: float | None = None,
     rpn_nms: float | None = None,
     display_values: bool = False,
+    processes: int = 1,
+    dask: str | None = None,
 ) -> int:
     """Apply a checkpoint to CT scans or X-rays: probabilities, slice scores, lung volumes as pages, JSON, one table.
 
@@ -70,35 +76,45 @@ def triage_inputs(
         rpn_nms: the same of the proposals.
         display_values: take folders of pictures for the window that slice and lesion networks were trained with; they
             do not say it.
+        processes: examine so many scans at once, each in a process with networks of its own.
+        dask: address of a Dask scheduler (tcp://host:8786), whose workers do the work; all must see the same paths.
 
     Returns:
         0, 1 when some inputs failed, 3 when all did.
     """
     from covidct.cli.cohort_folder import CohortFolder
-    from covidct.inference import Predictor
+    from covidct.inference import PredictorSettings
     from covidct.inference.lesion_network import given_thresholds
     from covidct.inference.triage import run_record
     from covidct.io import discover
 
-    predictor = Predictor(
-        checkpoint,
-        lung_checkpoint=lung_checkpoint,
+    if processes != 1 and dask is not None:
+        raise UsageError("--processes and --dask both say where the work is done: give one of them.")
+    thresholds = given_thresholds(
+        score_threshold=score_threshold, mask_threshold=mask_threshold, roi_nms=roi_nms, rpn_nms=rpn_nms
+    )
+    settings = PredictorSettings(
+        str(checkpoint),
+        lung_checkpoint=None if lung_checkpoint is None else str(lung_checkpoint),
         device=device,
         on_fault=on_fault,
         explain=explain,
-        lesion_checkpoint=lesions,
-        lesion_thresholds=given_thresholds(
-            score_threshold=score_threshold, mask_threshold=mask_threshold, roi_nms=roi_nms, rpn_nms=rpn_nms
-        ),
+        lesion_checkpoint=None if lesions is None else str(lesions),
+        lesion_thresholds=tuple(sorted(thresholds.items())),
         display_values=display_values,
     )
+    predictor = settings.predictor()  # here too: what is wrong with the checkpoints is said before any scan is read
     scans = discover(inputs, single_pictures=predictor.by_images)
     folder = CohortFolder(out, run=run_record(predictor), scans=scans, resume=resume)
     finished = folder.take_finished()
     if finished:
         note(f"covidct: {len(finished)} of {len(scans)} scans are finished already.")
     try:
-        _examine_all(predictor, folder, [scan for scan in scans if scan not in finished])
+        todo = [scan for scan in scans if scan not in finished]
+        if dask is None and processes == 1:
+            _examine_all(predictor, folder, todo)
+        else:
+            _examine_elsewhere(settings, folder, todo, processes=processes, dask=dask)
     finally:
         cohort = folder.close()
     failed = sum(scan.status == "failed" for scan in cohort.scans)
@@ -114,14 +130,38 @@ def _examine_all(predictor: Predictor, folder: CohortFolder, scans: Sequence[Sca
 
     with progress(len(scans), "triage") as step:
         for scan in scans:
+            result = examine(predictor, scan, id=folder.id_of(scan), tell=partial(_tell, scan))
+            _keep(result, folder, step)
 
-            def tell(sentence: str, scan: ScanInput = scan) -> None:
-                series = f" (series {scan.series})" if scan.series else ""
-                error(f"{placed(sentence, scan.path)}{series}")
 
-            result = examine(predictor, scan, id=folder.id_of(scan), tell=tell)
-            folder.keep(result)
-            step(result.id if result.status == "done" else f"{result.id} failed")
+def _examine_elsewhere(
+    settings: PredictorSettings, folder: CohortFolder, scans: Sequence[ScanInput], *, processes: int, dask: str | None
+) -> None:
+    """Examine scans in several processes or on a cluster; each result is on disk as soon as it is there."""
+    from covidct.inference import examine_many, local_processes, on_dask
+
+    work = [(scan, folder.id_of(scan)) for scan in scans]
+    with ExitStack() as stack:
+        if dask is None:
+            executor: Executor = stack.enter_context(local_processes(processes))
+            workers = processes
+        else:
+            executor, workers = stack.enter_context(on_dask(dask))
+        step = stack.enter_context(progress(len(scans), "triage"))
+        for result in examine_many(settings, work, executor, workers=workers, tell=_tell):
+            _keep(result, folder, step)
+
+
+def _keep(result: ScanResult, folder: CohortFolder, step: Callable[[str], None]) -> None:
+    """Write a result and say that it is there."""
+    folder.keep(result)
+    step(result.id if result.status == "done" else f"{result.id} failed")
+
+
+def _tell(scan: ScanInput, sentence: str) -> None:
+    """Say what is wrong with a scan, for the person at the terminal."""
+    series = f" (series {scan.series})" if scan.series else ""
+    error(f"{placed(sentence, scan.path)}{series}")
 
 
 def _summary(cohort: CohortResult, folder: CohortFolder, scans: Sequence[ScanInput]) -> None:

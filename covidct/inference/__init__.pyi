@@ -7,13 +7,21 @@ from .segment import segment_scan as segment_scan
 from .slices import SLICE_RULE as SLICE_RULE
 from .slices import scan_probabilities as scan_probabilities
 from .triage import triage as triage
+from .workers import PredictorSettings as PredictorSettings
+from .workers import examine_many as examine_many
+from .workers import local_processes as local_processes
+from .workers import on_dask as on_dask
 
 __all__ = (
     "LesionSegmentation",
     "LungSegmentation",
     "Predictor",
+    "PredictorSettings",
     "Pseudonyms",
     "SLICE_RULE",
+    "examine_many",
+    "local_processes",
+    "on_dask",
     "scan_probabilities",
     "segment_lesions",
     "segment_scan",
