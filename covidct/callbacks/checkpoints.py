@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,16 +12,20 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
 from covidct.callbacks.checkpoint_io import AtomicCheckpointIO, previous_path
+from covidct.callbacks.plateau_steps import steps_due, take_steps
+from covidct.callbacks.random_states import collect_random_states, restore_random_states
 from covidct.errors import CheckpointError, UsageError
 from covidct.weights import load_checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from torch import Tensor
 
 __all__ = ("Checkpoints", "find_checkpoint", "is_trial")
 
 _LOGGER = logging.getLogger(__name__)
 BEST, LAST = "best.ckpt", "last.ckpt"
+RANDOM_KEY = "covidct_random_states"
+"""Key of :func:`covidct.callbacks.random_states.collect_random_states` in checkpoints."""
 
 
 class Checkpoints(Checkpoint):
@@ -33,11 +38,16 @@ class Checkpoints(Checkpoint):
     Files are written by :class:`AtomicCheckpointIO`, which is put into the trainer. A training that goes on from a
     checkpoint writes into the folder of that checkpoint. Checkpoints hold no paths.
 
+    A killed training goes on as if nothing had happened, to the bit where the device computes alike: with the next
+    batch of the epoch (of the loaders of :mod:`covidct.datamodules`) and, on as many processes as before, with the next
+    random numbers of Python, numpy and torch, which dropout takes. ``train_`` scores of the epoch are those of what was
+    left of it.
+
     Args:
         monitor: name of the logged score; None is the task's own (:attr:`covidct.tasks.BaseTask.monitor`).
         mode: ``"max"`` where more is better, ``"min"``; None is the task's own.
         save_every: steps of the optimizer after which the last state is written within an epoch; None waits for its
-            end. A killed training repeats at most so many steps.
+            end, which stands for its last step too. A killed training repeats at most so many steps.
         folder: where files go; None is ``checkpoints`` in the run's folder.
 
     Attributes:
@@ -71,6 +81,8 @@ class Checkpoints(Checkpoint):
         self.best_model_score: float | None = None
         self._saved_step = -1
         self._validated = False
+        self._random: dict[str, Tensor] | None = None
+        self._due: dict[int, float] = {}
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Find the folder and the score."""
@@ -87,12 +99,41 @@ class Checkpoints(Checkpoint):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Go on in the folder of the checkpoint; Lightning tells its path only now."""
-        if trainer.state.fn == "fit" and self._given is None and trainer.ckpt_path:
+        if trainer.state.fn != "fit":
+            return
+        self._random = checkpoint.get(RANDOM_KEY)
+        if self._given is None and trainer.ckpt_path:
             self.folder = Path(trainer.ckpt_path).parent
 
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Add the random numbers to come, of all processes."""
+        checkpoint[RANDOM_KEY] = collect_random_states(trainer)
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """A state that was just read needs no writing."""
+        """A state that was just read needs no writing; what a killed process was writing is thrown away."""
         self._saved_step = trainer.global_step
+        due, self._due = self._due, {}
+        take_steps(trainer, due)
+        if self._random is not None:
+            restore_random_states(trainer, self._random)
+        if trainer.is_global_zero and self.folder is not None and not is_trial(trainer):
+            for leftover in self.folder.glob(".tmp-*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+
+    def on_train_batch_start(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        batch: Any,  # noqa: ANN401  (Lightning's hook)
+        batch_idx: int,
+    ) -> None:
+        """In the middle of an epoch, what comes between the start and the batch drew no numbers before the kill."""
+        states, self._random = self._random, None
+        if states is not None and batch_idx > 0:
+            restore_random_states(trainer, states)
+            trainer.fit_loop.restarting = False  # else Lightning leaves out ReduceLROnPlateau at the end of the epoch
 
     def on_train_batch_end(
         self,
@@ -102,8 +143,13 @@ class Checkpoints(Checkpoint):
         batch: Any,  # noqa: ANN401
         batch_idx: int,
     ) -> None:
-        """Write the last state every ``save_every`` steps."""
+        """Write the last state every ``save_every`` steps.
+
+        Not after the last step of an epoch: Lightning would go on from there without the validation.
+        """
         step = trainer.global_step
+        if trainer.is_last_batch:
+            return
         if self.save_every and step % self.save_every == 0 and step != self._saved_step:
             self._save_last(trainer)
 
@@ -116,16 +162,19 @@ class Checkpoints(Checkpoint):
         if is_trial(trainer):
             return
         validated, self._validated = self._validated, False
+        self._due = steps_due(trainer)
         if validated and self.monitor is not None and self._better(trainer):
             self.best_model_path = self._write(trainer, BEST)
         self._save_last(trainer)
+        self._due = {}
 
     def state_dict(self) -> dict[str, Any]:
-        """The best score so far; no paths, since a run may be moved."""
-        return {"best": self.best_model_score, "monitor": self.monitor}
+        """The best score so far and what is still due; no paths, since a run may be moved."""
+        return {"best": self.best_model_score, "monitor": self.monitor, "due": dict(self._due)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the best score, where it is one of the same kind and its file is beside the checkpoint."""
+        self._due = state_dict.get("due", {})
         if state_dict["monitor"] != self.monitor or self.folder is None or not (self.folder / BEST).exists():
             return
         self.best_model_score, self.best_model_path = state_dict["best"], str(self.folder / BEST)
@@ -176,11 +225,12 @@ def find_checkpoint(folder: Path, *, best: bool = False) -> Path | None:
     Returns:
         The file; None when there is none.
     """
-    files = sorted(folder.rglob("*.ckpt"), key=lambda file: (file.stat().st_mtime_ns, file.name), reverse=True)
+    whole = [file for file in folder.rglob("*.ckpt") if not _is_temporary(file.relative_to(folder))]
+    files = sorted(whole, key=lambda file: (file.stat().st_mtime_ns, file.name), reverse=True)
     if best and files:
         wanted = [files[0].with_name(BEST), previous_path(files[0].with_name(BEST))]
         files = [*(file for file in wanted if file.exists()), *files]
-    for file in _once(files):
+    for file in dict.fromkeys(files):
         try:
             load_checkpoint(file)
         except CheckpointError as error:
@@ -190,6 +240,6 @@ def find_checkpoint(folder: Path, *, best: bool = False) -> Path | None:
     return None
 
 
-def _once(files: Iterable[Path]) -> Iterable[Path]:
-    """The files without repetition, temporary ones left out."""
-    return (file for file in dict.fromkeys(files) if not file.name.startswith(".tmp-"))
+def _is_temporary(path: Path) -> bool:
+    """Whether a process was still writing the file, or the folder that it lies in."""
+    return any(part.startswith(".tmp-") for part in path.parts)

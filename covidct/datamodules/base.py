@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.trainer.states import TrainerStatus
 from torch.utils.data import DataLoader
 
 from covidct.datamodules.building import build_blocks
@@ -20,7 +21,7 @@ from covidct.datamodules.image_statistics import image_statistics
 from covidct.datamodules.lung_masks import LungMasks
 from covidct.datamodules.parts import Parts, divide
 from covidct.datamodules.prepared import PreparedSamples
-from covidct.datamodules.sampling import EpochSampler, ResumableLoader
+from covidct.datamodules.sampling import EpochSampler, EvaluationSampler, ResumableLoader
 from covidct.datasets import BaseDataset, check_no_overlap
 from covidct.errors import InputError, UsageError
 from covidct.io import ArrayCache
@@ -259,9 +260,8 @@ class BaseDataModule(pl.LightningDataModule):
             UsageError: when there is nothing to train on.
         """
         records = self._require("train")
-        world, rank, epoch = 1, 0, 0
-        if self.trainer is not None:
-            world, rank, epoch = self.trainer.world_size, self.trainer.global_rank, self.trainer.current_epoch
+        world, rank = self._processes()
+        epoch = 0 if self.trainer is None else self.trainer.current_epoch
         sampler = EpochSampler(
             [record.label for record in records],
             balanced=self._balanced,
@@ -277,19 +277,23 @@ class BaseDataModule(pl.LightningDataModule):
             num_workers=self._num_workers,
             persistent_workers=self._num_workers > 0,
             collate_fn=_as_it_is,
+            generator=_own_generator(),
         )
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
-        """Batches of the validation part in their own order; an empty list when there is none."""
-        return self._plain_loader(self._parts["val"]) if self._parts.get("val") else []
+        """Batches of the validation part in their own order; an empty list when there is none.
+
+        The processes of a running trainer share the samples, none twice; scores are gathered by key.
+        """
+        return self._evaluation_loader(self._parts["val"]) if self._parts.get("val") else []
 
     def test_dataloader(self) -> DataLoader[Any]:
-        """Batches of the test part in their own order.
+        """Batches of the test part in their own order, shared by the processes of a running trainer.
 
         Raises:
             UsageError: when there is no test part.
         """
-        return self._plain_loader(self._require("test"))
+        return self._evaluation_loader(self._require("test"))
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """Batches of all samples that can be used, labelled or not, in the data set's order."""
@@ -311,13 +315,25 @@ class BaseDataModule(pl.LightningDataModule):
             )
         return records
 
-    def _plain_loader(self, records: list[Record]) -> DataLoader[Any]:
+    def _processes(self) -> tuple[int, int]:
+        """How many processes there are, and which one this is."""
+        return (1, 0) if self.trainer is None else (self.trainer.world_size, self.trainer.global_rank)
+
+    def _evaluation_loader(self, records: list[Record]) -> DataLoader[Any]:
+        """Batches of this process's share of the samples while a trainer runs; of all, for whoever asks elsewhere."""
+        running = self.trainer is not None and self.trainer.state.status == TrainerStatus.RUNNING
+        world, rank = self._processes() if running else (1, 0)
+        return self._plain_loader(records, EvaluationSampler(len(records), num_replicas=world, rank=rank))
+
+    def _plain_loader(self, records: list[Record], sampler: EvaluationSampler | None = None) -> DataLoader[Any]:
         return DataLoader(
             self._samples(records, augment=None),
             batch_size=self._batch_size,
+            sampler=sampler,
             num_workers=self._num_workers,
             persistent_workers=self._num_workers > 0,
             collate_fn=_as_it_is,
+            generator=_own_generator(),
         )
 
     def _samples(
@@ -358,6 +374,11 @@ def _check_loading(batch_size: int, num_workers: int, prepare_workers: int, on_f
             raise UsageError(f"{name}={value!r} must be a whole number of at least {lowest}.")
     if on_failure not in ("raise", "skip"):
         raise UsageError(f"on_failure={on_failure!r} is unknown: use 'raise' or 'skip'.")
+
+
+def _own_generator() -> torch.Generator:
+    """Whence a loader draws seeds for its workers, which use none; the random numbers of the process are the task's."""
+    return torch.Generator().manual_seed(0)
 
 
 def _as_it_is(batch: Any) -> Any:  # noqa: ANN401  (the loader thinks it is a list of samples)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ("Draw", "EpochSampler", "ResumableLoader")
+__all__ = ("Draw", "EpochSampler", "EvaluationSampler", "ResumableLoader")
 
 
 class Draw(NamedTuple):
@@ -100,6 +100,33 @@ class EpochSampler(DistributedSampler[Any]):
             rounds = [rng.permutation(members) for _ in range(-(-count // len(members)))]
             chosen.append(np.concatenate(rounds)[:count])
         return rng.permutation(np.concatenate(chosen))
+
+
+class EvaluationSampler(DistributedSampler[Any]):
+    """Deals samples out to the processes in their own order, none twice; scores and losses are those of one process.
+
+    Lightning's own repeats samples until all processes have equally many. Where there are fewer samples than processes,
+    the others get one that somebody else has as well, for Lightning leaves out the evaluation of a process without
+    samples, whom the rest would wait for in vain.
+
+    Args:
+        count: number of samples, at least 1.
+        num_replicas: number of processes.
+        rank: number of this process.
+    """
+
+    def __init__(self, count: int, *, num_replicas: int = 1, rank: int = 0) -> None:
+        """Deal."""
+        super().__init__(cast("Any", range(count)), num_replicas=num_replicas, rank=rank, shuffle=False)
+        self._own = range(rank, count, num_replicas) or range(rank % count, rank % count + 1)
+
+    def __iter__(self) -> Iterator[Any]:
+        """Indices of this process."""
+        return iter(self._own)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._own)
 
 
 class ResumableLoader(DataLoader[Any]):

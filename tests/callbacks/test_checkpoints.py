@@ -12,6 +12,7 @@ from covidct.callbacks import AtomicCheckpointIO, Checkpoints, find_checkpoint
 from covidct.errors import CheckpointError, UsageError
 from covidct.tasks import MaskedGAPResNetTask, load_task
 from covidct.weights import load_checkpoint
+from tests.fakes.dropout_task import DropoutTask, slices
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -179,3 +180,29 @@ def test_the_newest_that_can_be_read_is_found(tmp_path: Path, caplog: pytest.Log
 def test_impossible_arguments_are_refused(arguments: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         Checkpoints(**arguments)
+
+
+def test_what_a_killed_process_was_writing_is_no_checkpoint(tmp_path: Path) -> None:
+    record = {"state_dict": {}, "hyper_parameters": {}, "covidct": {"task": "x"}}
+    writer = AtomicCheckpointIO()
+    run = tmp_path / ".tmp-cohort" / "checkpoints"  # a folder that the user calls so
+    writer.save_checkpoint(record, run / "last.ckpt")
+    writer.save_checkpoint(record, run / ".tmp-abc" / "last.ckpt")  # whole, and newer, but not yet in its place
+    writer.save_checkpoint(record, run / ".tmp-last.previous.ckpt")
+    assert find_checkpoint(run) == run / "last.ckpt"
+
+
+def test_a_plateau_is_counted_where_a_training_goes_on(make_trainer: MakeTrainer, cache: Path, tmp_path: Path) -> None:
+    def state(folder: str, epochs: int) -> dict[str, Any]:
+        last = tmp_path / folder / "last.ckpt"
+        kept = Checkpoints(monitor="val_loss", mode="max", folder=str(last.parent))
+        trainer = make_trainer(max_epochs=epochs, enable_checkpointing=True, callbacks=[kept])
+        torch.manual_seed(0)
+        trainer.fit(DropoutTask(), datamodule=slices(cache, 6), ckpt_path=last if last.exists() else None)
+        found = load_checkpoint(last)
+        return {"plateau": found["lr_schedulers"], "due": found["callbacks"][kept.state_key]["due"]}
+
+    whole = state("whole", 4)
+    assert [state("parts", epochs) for epochs in (1, 2, 3, 4)][-1] == whole
+    assert whole["plateau"][0]["last_epoch"] == 3, "of three epochs; the fourth is due"
+    assert set(whole["due"]) == {0}

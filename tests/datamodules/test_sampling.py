@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import Dataset
 
-from covidct.datamodules.sampling import Draw, EpochSampler, ResumableLoader
+from covidct.datamodules.sampling import Draw, EpochSampler, EvaluationSampler, ResumableLoader
 
 
 def draws(sampler: EpochSampler) -> list[Draw]:
@@ -102,3 +102,14 @@ class IndexSampler(EpochSampler):
 
     def __iter__(self):  # type: ignore[no-untyped-def]  # noqa: ANN204
         return iter([draw.index for draw in super().__iter__()])
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+@pytest.mark.parametrize("count", [1, 2, 7, 21])
+def test_evaluation_shows_every_sample_once_and_no_process_none(count: int, world: int) -> None:
+    dealt = [list(EvaluationSampler(count, num_replicas=world, rank=rank)) for rank in range(world)]
+    assert all(dealt)
+    assert {index for part in dealt for index in part} == set(range(count))
+    if count >= world:
+        assert sum(map(len, dealt)) == count
+    assert dealt[0] == list(range(0, count, world))
