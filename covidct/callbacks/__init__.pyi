@@ -8,6 +8,7 @@ from .metrics_report import MetricsReport as MetricsReport
 from .non_finite_guard import NonFiniteGuard as NonFiniteGuard
 from .precision_monitor import PrecisionMonitor as PrecisionMonitor
 from .prediction_writer import PredictionWriter as PredictionWriter
+from .private_wandb_logger import PrivateWandbLogger as PrivateWandbLogger
 from .run_manifest import RunManifest as RunManifest
 from .throughput_monitor import ThroughputMonitor as ThroughputMonitor
 from .throughput_monitor import matmul_rate as matmul_rate
@@ -21,6 +22,7 @@ __all__ = (
     "MetricsReport",
     "NonFiniteGuard",
     "PrecisionMonitor",
+    "PrivateWandbLogger",
     "PredictionWriter",
     "RunManifest",
     "ThroughputMonitor",

@@ -22,7 +22,7 @@ from covidct.weights import sha256_file
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ("RunManifest",)
+__all__ = ("RunManifest", "without_folders")
 
 _PACKAGES = (
     "torch",
@@ -76,8 +76,10 @@ class RunManifest(pl.Callback):
             "versions": {"python": platform.python_version(), "covidct": __version__, **_versions()},
             "machine": _machine(trainer, pl_module),
             "seed": _seed(),
-            "task": {"name": type(pl_module).__name__, **_plain(pl_module.hparams)},
-            "data": {"name": type(data).__name__, **_plain(getattr(data, "hparams", {}))} if data is not None else None,
+            "task": {"name": type(pl_module).__name__, **without_folders(pl_module.hparams)},
+            "data": {"name": type(data).__name__, **without_folders(getattr(data, "hparams", {}))}
+            if data is not None
+            else None,
             "dataset": type(data.dataset).__name__ if hasattr(data, "dataset") else None,
             "data_fingerprint": data.fingerprint() if hasattr(data, "fingerprint") else None,
             "preprocessing": None if preprocessing is None else preprocessing.to_dict(),
@@ -123,10 +125,24 @@ def _seed() -> int | None:
     return int(seed) if seed.isdigit() else None
 
 
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments as plain data; of a path its last part."""
-    found = {str(name): value for name, value in dict(values).items()}
-    return {name: Path(value).name if _is_path(value) else value for name, value in found.items()}
+def without_folders(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments in which paths, nested ones too, have lost their folders.
+
+    Args:
+        values: arguments by name.
+
+    Returns:
+        A copy; of a path its last part.
+    """
+    return {str(name): _without_folder(value) for name, value in values.items()}
+
+
+def _without_folder(value: Any) -> Any:  # noqa: ANN401  (any argument)
+    if hasattr(value, "items"):
+        return without_folders(value)
+    if isinstance(value, list | tuple):
+        return [_without_folder(one) for one in value]
+    return Path(value).name if _is_path(value) else value
 
 
 def _is_path(value: object) -> bool:

@@ -13,7 +13,7 @@ import pytest
 import pytorch_lightning as pl
 
 from covidct.callbacks import Checkpoints, RunManifest
-from covidct.callbacks.run_manifest import _plain
+from covidct.callbacks.run_manifest import without_folders
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -95,8 +95,6 @@ def test_the_state_of_the_repository(
 
 
 def test_paths_lose_their_folders() -> None:
-    assert _plain({"weights": "/home/doe/x.pth", "name": "resnet50", "n": 3}) == {
-        "weights": "x.pth",
-        "name": "resnet50",
-        "n": 3,
-    }
+    given = {"weights": "/home/doe/x.pth", "name": "resnet50", "n": 3, "low": [{"backbone": "/data/doe/y.pth"}]}
+    wanted = {"weights": "x.pth", "name": "resnet50", "n": 3, "low": [{"backbone": "y.pth"}]}
+    assert without_folders(given) == wanted

@@ -1,0 +1,169 @@
+"""Thirty planted identifiers (DICOM tags, names of files and folders, the table) are in nothing that a run leaves."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import yaml
+
+from covidct.__main__ import main
+from tests.fakes.checkpoint import phantom
+from tests.fakes.dicom import write_series
+
+TAGS = (
+    "PatientName",
+    "PatientID",
+    "OtherPatientNames",
+    "PatientAddress",
+    "PatientTelephoneNumbers",
+    "PatientComments",
+    "PatientBirthName",
+    "PatientMotherBirthName",
+    "MilitaryRank",
+    "Occupation",
+    "InstitutionName",
+    "InstitutionAddress",
+    "InstitutionalDepartmentName",
+    "ReferringPhysicianName",
+    "PhysiciansOfRecord",
+    "PerformingPhysicianName",
+    "NameOfPhysiciansReadingStudy",
+    "OperatorsName",
+    "RequestingPhysician",
+    "StationName",
+    "DeviceSerialNumber",
+    "AccessionNumber",
+    "StudyID",
+    "StudyDescription",
+    "ProtocolName",
+    "ImageComments",
+)
+PRIVATE, FOLDER, FILE, SUBJECT = "SENTINELPRIVATE", "SENTINELFOLDER", "SENTINELFILE", "SENTINELSUBJECT"
+CLASSES = ("normal", "cap", "covid")
+
+
+def sentinel(tag: str) -> str:
+    return f"SENTINEL{TAGS.index(tag):02d}TAG"  # some tags hold no more than 16 characters; less is found by chance
+
+
+SENTINELS = (*map(sentinel, TAGS), PRIVATE, FOLDER, FILE, SUBJECT)
+
+
+@pytest.fixture
+def cohort(tmp_path: Path) -> Path:
+    """Nine scans with identifiers everywhere, and the table that lists them."""
+    rows = []
+    for number in range(9):
+        folder = tmp_path / "scans" / f"{FOLDER}-{number}"
+        volume = phantom(number, CLASSES[number % 3]).volume
+        names = [f"{FILE}-{index}.dcm" for index in range(len(volume.array))]
+        files = write_series(folder, np.rint(volume.array), spacing=volume.spacing, names=names)
+        for file in files:
+            record = pydicom.dcmread(file)
+            for tag in TAGS:
+                setattr(record, tag, sentinel(tag))
+            record.private_block(0x0011, "covidct test", create=True).add_new(0x01, "LO", PRIVATE)
+            record.save_as(file)
+        part = ("train", "val", "test")[number // 3]
+        label = CLASSES[number % 3]
+        rows.append([f"scans/{folder.name}", label, f"{SUBJECT}-{number}", part])
+    table = tmp_path / "cohort.csv"
+    with table.open("w", newline="") as stream:
+        csv.writer(stream).writerows([["path", "label", "subject", "split"], *rows])
+    return table
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    """Name to bytes of all files below a folder, archives opened; names are part of what is searched."""
+    found: dict[str, bytes] = {}
+    for file in folder.rglob("*"):
+        if not file.is_file():
+            continue
+        data = file.read_bytes() + str(file.relative_to(folder)).encode()
+        if zipfile.is_zipfile(file):
+            with zipfile.ZipFile(file) as archive:
+                data += b"".join(archive.read(name) for name in archive.namelist())
+        found[str(file.relative_to(folder))] = data
+    return found
+
+
+@pytest.mark.slow
+def test_a_run_leaves_no_identifier(
+    cohort: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    place = tmp_path / "work"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("COVIDCT_CACHE", str(place / "cache"))
+    monkeypatch.setenv("WANDB_DIR", str(place / "runs"))
+    callbacks = (
+        "Checkpoints",
+        "GradCAMScale",
+        "FigureLogger",
+        "MetricsReport",
+        "PredictionWriter",
+        "NonFiniteGuard",
+        "PrecisionMonitor",
+        "ThroughputMonitor",
+        "RunManifest",
+    )
+    config = {
+        "trainer": {
+            "accelerator": "cpu",
+            "max_epochs": 1,
+            "enable_progress_bar": False,
+            "num_sanity_val_steps": 0,
+            "default_root_dir": "runs",
+            "logger": {"class_path": "covidct.callbacks.PrivateWandbLogger", "init_args": {"save_dir": "runs"}},
+            "callbacks": [{"class_path": f"covidct.callbacks.{name}"} for name in callbacks],
+        },
+        "model": {
+            "class_path": "MaskedGAPResNetTask",
+            "init_args": {"num_classes": 3, "backbone": "resnet18", "slice_size": 40},
+        },
+        "data": {
+            "class_path": "CTVolumeDataModule",
+            "init_args": {
+                "dataset": {"class_path": "ManifestVolumes", "init_args": {"manifest": str(cohort)}},
+                "size": 24,
+                "batch_size": 3,
+            },
+        },
+    }
+    (place / "config.yaml").write_text(yaml.safe_dump(config))
+    with caplog.at_level(logging.INFO):
+        assert main(["fit", "-c", "config.yaml"]) == 0
+        data = [
+            "--data=CTVolumeDataModule",
+            "--data.dataset=ManifestVolumes",
+            f"--data.dataset.manifest={cohort}",
+        ]
+        applied = [*data, "--ckpt_path=auto", "--trainer.default_root_dir=runs", "--trainer.accelerator=cpu"]
+        assert main(["test", *applied, "--out=report", "--trainer.logger=false"]) == 0
+        assert main(["predict", *applied, "--out=predictions.csv", "--trainer.logger=false"]) == 0
+    shown = capfd.readouterr()
+    files = everything(place)
+    assert any("wandb" in name for name in files)
+    assert any(name.endswith("last.ckpt") for name in files)
+    assert len([name for name in files if name.startswith("cache")]) >= 9
+    texts = {**files, "terminal": (shown.out + shown.err + caplog.text).encode()}
+    leaks = [(word, name) for word in SENTINELS for name, data in texts.items() if word.encode() in data]
+    assert leaks == []
+    wandb = {name: data for name, data in files.items() if "wandb" in name}
+    assert not [name for name, data in wandb.items() if str(tmp_path).encode() in data], "no paths"
+
+
+def test_the_identifiers_would_be_found(cohort: Path) -> None:
+    data = b"".join(everything(cohort.parent / "scans").values()) + cohort.read_bytes()
+    assert len(SENTINELS) == len(set(SENTINELS)) == 30
+    assert [word for word in SENTINELS if word.encode() not in data] == []
