@@ -28,6 +28,8 @@ from covidct.io import ArrayCache
 from covidct.transforms import Augment, default_augment
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from covidct.datasets import Record
     from covidct.datasets.base import Split
     from covidct.errors import CovidctError
@@ -154,6 +156,19 @@ class BaseDataModule(pl.LightningDataModule):
             CheckpointError: when ``lung_checkpoint`` is no lung network.
             ManifestError: when the table of the data set is wrong.
         """
+        self.prepare_data_on(None)
+
+    def prepare_data_on(self, executor: Executor | None) -> None:
+        """As :meth:`prepare_data`, by the workers of an executor: processes of this machine, or those of a cluster.
+
+        Args:
+            executor: any of ``concurrent.futures``, or Dask's (:func:`covidct.inference.on_dask`); its workers must see
+                the files of the data set and ``cache_dir`` under the same paths. None is this process and
+                ``prepare_workers``.
+
+        Raises:
+            CovidctError: as :meth:`prepare_data`.
+        """
         self._lung_masks.load()  # a wrong file is one error, not one of every scan
         failed = build_blocks(
             self._cache,
@@ -163,6 +178,7 @@ class BaseDataModule(pl.LightningDataModule):
             lung_masks=self._lung_masks,
             keep_partial=self._on_failure == "skip",
             num_workers=self._prepare_workers,
+            executor=executor,
         )
         names = self._entries.names()
         self.failures = {names[source]: error for source, error in sorted(failed.items())}

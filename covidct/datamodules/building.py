@@ -16,7 +16,8 @@ from covidct.transforms import prepare_image, prepare_slices, prepare_volume
 from covidct.volume import Image
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+    from concurrent.futures import Executor
 
     from numpy.typing import NDArray
 
@@ -146,6 +147,7 @@ def build_blocks(
     keep_partial: bool,
     lung_masks: LungMasks | None = None,
     num_workers: int = 0,
+    executor: Executor | None = None,
 ) -> dict[int, CovidctError]:
     """Make the entries that are missing, damaged, or lack a scan that could not be read before.
 
@@ -157,6 +159,7 @@ def build_blocks(
         keep_partial: keep a pack of images although some of them failed.
         lung_masks: where lung masks come from; None: the data set.
         num_workers: worker processes; 0 works in this one.
+        executor: does the work instead, in processes or on machines that see the same files and the same cache.
 
     Returns:
         Failed source to its error. Everything that could be prepared is in the cache, failures or not.
@@ -166,7 +169,12 @@ def build_blocks(
     """
     jobs = _Jobs(cache, dataset, blocks, preprocessing, keep_partial, lung_masks)
     failures: dict[int, CovidctError] = {}
-    for done, failed in enumerate(DataLoader(jobs, batch_size=None, num_workers=num_workers), start=1):
+    built: Iterable[dict[int, CovidctError] | CovidctError] = (
+        DataLoader(jobs, batch_size=None, num_workers=num_workers)
+        if executor is None
+        else executor.map(jobs.__getitem__, range(len(jobs)))
+    )
+    for done, failed in enumerate(built, start=1):
         if isinstance(failed, CovidctError):
             raise failed
         failures |= failed

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 from covidct.errors import UsageError
 from covidct.models import LungSegmenter, XRayLungSegmenter
@@ -61,6 +62,10 @@ class LungMasks:
         self.checkpoint, self.source, self.kind = checkpoint, source, kind
         self._segmenter: LungSegmenter | XRayLungSegmenter | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Take the path along to another process, which reads the network itself, once."""
+        return {**vars(self), "_segmenter": None}
+
     def load(self) -> LungSegmenter | XRayLungSegmenter | None:
         """Read the network, unless that is done; None without a checkpoint.
 
@@ -69,8 +74,7 @@ class LungMasks:
             UsageError: when the file has changed.
         """
         if self._segmenter is None and self.checkpoint is not None:
-            maker = XRayLungSegmenter if self.kind == "cxr" else LungSegmenter
-            segmenter: LungSegmenter | XRayLungSegmenter = maker.from_checkpoint(self.checkpoint)
+            segmenter = _read(self.checkpoint, self.kind, self.source)
             if segmenter.mask_source != self.source:
                 raise UsageError(f"{self.checkpoint} has changed since the data module was made: make it again.")
             self._segmenter = segmenter
@@ -86,3 +90,10 @@ class LungMasks:
         if isinstance(segmenter, XRayLungSegmenter) and isinstance(scan, Image):
             return segmenter(scan)
         return segmenter(scan) if isinstance(segmenter, LungSegmenter) and isinstance(scan, Volume) else raw.lung_mask
+
+
+@lru_cache(maxsize=1)
+def _read(checkpoint: str, kind: Kind, source: str) -> LungSegmenter | XRayLungSegmenter:
+    """The network of a file of known digest, once for all the scans that a process is handed one by one."""
+    maker = XRayLungSegmenter if kind == "cxr" else LungSegmenter
+    return maker.from_checkpoint(checkpoint)

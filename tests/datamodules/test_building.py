@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import torch
 
+from covidct.datamodules import CTVolumeDataModule
 from covidct.datamodules.building import build_blocks, plan_blocks, prepare_source
 from covidct.errors import CovidctError
 from covidct.io import ArrayCache, cache_key
@@ -93,3 +97,17 @@ def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path: Path, workers:
     with pytest.raises(CovidctError, match="cannot be written") as caught:
         build_blocks(cache, dataset, blocks, CUBE, keep_partial=False, num_workers=workers)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_an_executor_prepares_what_one_process_does(tmp_path: Path) -> None:
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        data = CTVolumeDataModule(FakeVolumes(3), size=16, mask_source="file", cache_dir=str(tmp_path / "many"))
+        data.prepare_data_on(pool)
+    data.setup("predict")
+    alone = CTVolumeDataModule(FakeVolumes(3), size=16, mask_source="file", cache_dir=str(tmp_path / "one"))
+    alone.prepare_data()
+    alone.setup("predict")
+    for found, wanted in zip(data.predict_dataloader(), alone.predict_dataloader(), strict=True):
+        assert found["id"] == wanted["id"]
+        assert torch.equal(found["image"], wanted["image"])
