@@ -127,7 +127,7 @@ class CXRDataModule(BaseDataModule):
         """As for every data module; then images with hardly any lung are listed and taken out of the training part.
 
         Raises:
-            UsageError: when :meth:`prepare_data` was not called, or the split cannot be made.
+            UsageError: when :meth:`prepare_data` was not called, the split cannot be made, or none is left to train on.
             ManifestError: when one subject is in two parts and ``allow_subject_overlap`` is not set.
         """
         divided = bool(self._parts)
@@ -137,4 +137,10 @@ class CXRDataModule(BaseDataModule):
         records = [record for part in self._parts.values() for record in part]
         shares = lung_areas(self._cache, self._entries.places(records))
         areas = {record.id: float(share) for record, share in zip(records, shares, strict=True)}
+        trained = len(self._parts["train"])
         self.small_lungs, self._parts["train"] = small_lungs(self._parts, areas, least=self._min_lung_area)
+        if stage == "fit" and trained and not self._parts["train"]:
+            raise UsageError(
+                f"Lungs cover less than {100 * self._min_lung_area:.3g} % of each of the {trained} training images: "
+                "look at the masks, or set a smaller min_lung_area."
+            )

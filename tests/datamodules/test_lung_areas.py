@@ -72,6 +72,14 @@ def test_the_filter_is_a_choice(tmp_path: Path, options: dict[str, Any], kept: i
     assert bool(module.small_lungs) == (kept < 8)
 
 
+def test_when_none_is_left_to_train_on_it_says_why(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="less than 40 % of each of the 8 training images: look at the masks"):
+        ready(tmp_path, min_lung_area=0.4)
+    module = CXRDataModule(Areas(), size=None, mask_source="file", cache_dir=str(tmp_path), min_lung_area=0.4)
+    module.setup("test")
+    assert len(module.records("test")) == 8
+
+
 @pytest.mark.parametrize("share", [-0.1, 1.0, 15.0, float("nan")])
 def test_a_share_is_a_share(tmp_path: Path, share: float) -> None:
     with pytest.raises(UsageError, match=r"min_lung_area=.* must be a share"):
