@@ -37,6 +37,7 @@ def xray(
     images: tuple[str, ...] = ("original", "lungs", "no_lungs"),
     lung_checkpoint: Path | None = None,
     min_lung_area: float = 0.15,
+    on_failure: Literal["raise", "skip"] = "raise",
     part: Literal["test", "val"] = "test",
     seeds: tuple[int, ...] = (0,),
     epochs: int | None = None,
@@ -78,6 +79,8 @@ def xray(
         images: original, lungs, no_lungs.
         lung_checkpoint: a .ckpt file of FPNDenseNetTask, for lung masks; else those of the data set.
         min_lung_area: training images with a smaller share of lung are left out; 0.15 (document).
+        on_failure: images that cannot be used, those in which the lung network finds no lungs too: raise an error that
+            lists them, or skip them, of all variants alike.
         part: test, or val for data sets without a test part; nothing is chosen on it.
         seeds: of the weights.
         epochs: of each training; 20 (recommendation), 8 with phantoms.
@@ -88,7 +91,7 @@ def xray(
             pneumonia.
         num_subjects: of the phantoms; 120.
         weights: of the backbones by name or path (IMAGENET1K_V1 needs a network connection); none unless told.
-        class_weights: balanced, or none unless told.
+        class_weights: balanced, or none unless told; of dark_covidnet too.
         learning_rate: of AdamW; 1e-4 (recommendation), 1e-3 with phantoms. Not of dark_covidnet.
         size: pixels per side; 224 (recommendation), 64 with phantoms. dark_covidnet takes 256.
         batch_size: images per step.
@@ -120,6 +123,7 @@ def xray(
     data: dict[str, Any] = {
         **masks,
         "min_lung_area": min_lung_area,
+        "on_failure": on_failure,
         "split": split,
         "val_fraction": 0.0 if part == "test" else 0.2,
         "test_fraction": test_fraction if part == "test" else 0.0,

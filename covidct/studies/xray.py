@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from covidct.datasets.base import Split
     from covidct.studies.comparison import StudyData
     from covidct.studies.xray_trainings import XRayTraining
 
@@ -48,7 +49,9 @@ def xray_study(
     """Train and score every combination on the same subjects, and say what the images without lungs give away.
 
     Training images with too small a lung mask are left out (``min_lung_area`` of the data module); they stay in the
-    part that is scored, and where there are any, a second table leaves them out there too.
+    part that is scored, and where there are any, a second table leaves them out there too. Images without any lung mask
+    to look at cannot be prepared: they end the study, or with ``on_failure="skip"`` of the data module are left out of
+    all variants alike and counted.
 
     Args:
         train: a cohort of X-rays with lung masks; its options have no ``masking``.
@@ -59,7 +62,8 @@ def xray_study(
             ``"val"`` serves a data set that is published without a test part.
         seeds: of the weights; a case's probabilities are their mean over the seeds.
         epochs: of each training; 20 (recommendation).
-        task_options: further arguments of :class:`covidct.tasks.SliceClassifierTask`, the same for all.
+        task_options: further arguments of :class:`covidct.tasks.SliceClassifierTask`, the same for all; of them
+            ``class_weights`` goes to DarkCovidNet too.
         trainer_options: further arguments of the trainers.
         keep_checkpoints: leave ``<run>.ckpt`` beside each run that is trained.
         resamples: of the bootstraps over subjects.
@@ -109,7 +113,7 @@ def xray_study(
             "What does a classifier of chest X-rays read: the lungs, or where the image comes from? An image without a "
             "single pixel of the lungs cannot show pneumonia, but still shows markers, borders and the device."
         ),
-        protocol=_protocol(epochs, len(seeds), part, trained=len(data.records("train"))),
+        protocol=_protocol(epochs, len(seeds), part, trained=len(data.records("train")), unusable=_unusable(data)),
         sections=tuple(sections),
         run={
             "covidct": covidct.__version__,
@@ -125,7 +129,14 @@ def xray_study(
     )
 
 
-def _protocol(epochs: int, seeds: int, part: str, *, trained: int) -> tuple[str, ...]:
+def _unusable(data: CXRDataModule) -> int:
+    """How many images of known class are in no part, since they could not be prepared, now or in an earlier run."""
+    known = {record.id for record in data.dataset.records if record.label >= 0}
+    parts: tuple[Split, ...] = ("train", "val", "test")
+    return len(known - data.small_lungs.keys() - {record.id for part in parts for record in data.records(part)})
+
+
+def _protocol(epochs: int, seeds: int, part: str, *, trained: int, unusable: int) -> tuple[str, ...]:
     """What the page says of the protocol."""
     joined = "" if seeds == 1 else f" A case's probabilities are their mean over {seeds} trainings of other seeds."
     return (
@@ -134,4 +145,5 @@ def _protocol(epochs: int, seeds: int, part: str, *, trained: int) -> tuple[str,
         f"Scored on the {'test' if part == 'test' else 'validation'} part, whose subjects are not trained on.",
         "Lungs alone: pixels outside the lung mask are 0. Without lungs: pixels inside it are 0; the outline stays.",
         "Intervals resample whole subjects.",
+        *((f"{unusable} image(s) could not be used and are in no part, of any combination.",) if unusable else ()),
     )

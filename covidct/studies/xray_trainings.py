@@ -70,11 +70,14 @@ class XRayTraining:
 
         Args:
             num_classes: outputs.
-            task_options: further arguments of :class:`covidct.tasks.SliceClassifierTask`.
+            task_options: further arguments of :class:`covidct.tasks.SliceClassifierTask`; DarkCovidNet has a recipe of
+                its own and takes ``class_weights`` alone.
         """
         data = {"masking": self.image}
         if self.normalisation is None or self.channels is None:
-            return Variant(self.name, DarkCovidNetTask, {"num_classes": num_classes}, {**data, "size": 256})
+            weights = task_options.get("class_weights")
+            options = {"num_classes": num_classes, **({} if weights is None else {"class_weights": weights})}
+            return Variant(self.name, DarkCovidNetTask, options, {**data, "size": 256})
         own = {"backbone": self.network, "normalisation": self.normalisation, "in_channels": _CHANNELS[self.channels]}
         return Variant(self.name, SliceClassifierTask, {**task_options, "num_classes": num_classes, **own}, data)
 

@@ -12,7 +12,7 @@ import pytest
 
 from covidct.datamodules import CXRDataModule
 from covidct.datasets import ManifestCXR
-from covidct.errors import UsageError
+from covidct.errors import InputError, UsageError
 from covidct.metrics import Estimate, triage_report
 from covidct.report import ScoreBoard
 from covidct.studies import StudyData, XRayTraining, plan_xray_trainings, write_score_board, xray_study
@@ -120,6 +120,21 @@ def test_the_validation_part_serves_where_there_is_no_test_part(done: Done, tmp_
     assert "validation part" in " ".join(board.protocol)
 
 
+def test_images_without_lungs_end_the_study_or_are_left_out_and_counted(tmp_path: Path) -> None:
+    table = pictures(tmp_path, subjects=16)
+    for number in (2, 13):
+        cv2.imwrite(str(tmp_path / f"{number}-mask.png"), np.zeros((SIDE, SIDE), dtype=np.uint8))
+    options = {"size": SIDE, "batch_size": 4, "mask_source": "file", "val_fraction": 0.0}
+    options["cache_dir"] = str(tmp_path / "cache")
+    dataset = ManifestCXR(str(table), classes="covid_vs_rest")
+    with pytest.raises(InputError, match="2 of 16 scans"):
+        study(StudyData(dataset, CXRDataModule, options), tmp_path / "out", epochs=1)
+    skipping = StudyData(dataset, CXRDataModule, {**options, "on_failure": "skip"})
+    board = study(skipping, tmp_path / "out", epochs=1)
+    assert {row.report.cases for row in board.sections[0].rows} == {7}
+    assert "2 image(s) could not be used" in board.protocol[-1]
+
+
 def test_lung_masks_are_needed(done: Done, tmp_path: Path) -> None:
     bare = {name: value for name, value in done[1].options.items() if name != "mask_source"}
     with pytest.raises(UsageError, match="needs lung masks"):
@@ -131,7 +146,9 @@ def test_lung_masks_are_needed(done: Done, tmp_path: Path) -> None:
 def test_all_combinations_are_planned_and_dark_covidnet_once() -> None:
     found = plan_xray_trainings(networks=("dark_covidnet", "densenet121"))
     assert len(found) == len({one.name for one in found}) == 3 + 2 * 2 * 3
-    assert found[0].variant(3, {"learning_rate": 1.0}).options == {"num_classes": 3}
+    assert found[0].variant(3, {"learning_rate": 1.0, "class_weights": None}).options == {"num_classes": 3}
+    weighted = found[0].variant(3, {"learning_rate": 1.0, "class_weights": "balanced"})
+    assert weighted.options == {"num_classes": 3, "class_weights": "balanced"}
     last = found[-1].variant(2, {"learning_rate": 1.0})
     assert last.options["in_channels"] == 3
     assert last.options["normalisation"] == "dataset"
