@@ -12,10 +12,10 @@ from covidct.cli.console import make_table, print_json, results
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ("catalogue", "config_folder", "list_parts", "run")
+__all__ = ("catalogue", "config_folder", "list_parts", "run", "trainer_presets")
 
-Topic = Literal["models", "tasks", "datasets", "configs"]
-_TOPICS: tuple[Topic, ...] = ("models", "tasks", "datasets", "configs")
+Topic = Literal["models", "tasks", "datasets", "configs", "trainers"]
+_TOPICS: tuple[Topic, ...] = ("models", "tasks", "datasets", "configs", "trainers")
 _PACKAGE = Path(__file__).parents[1]
 
 
@@ -24,8 +24,10 @@ def run(verb: str, argv: Sequence[str]) -> int:
     return run_function(list_parts, argv, verb=verb)
 
 
-def list_parts(topic: Literal["models", "tasks", "datasets", "configs", "all"] = "all", *, json: bool = False) -> int:
-    """List models, tasks, datasets and configs with one line about each.
+def list_parts(
+    topic: Literal["models", "tasks", "datasets", "configs", "trainers", "all"] = "all", *, json: bool = False
+) -> int:
+    """List models, tasks, datasets, configs and trainers with one line about each.
 
     Args:
         topic: what to list.
@@ -52,8 +54,11 @@ def catalogue(topic: Topic) -> dict[str, str]:
     """Names of a topic, each with its one-line description.
 
     Args:
-        topic: ``"models"``, ``"tasks"``, ``"datasets"`` (public classes of the sub-package) or ``"configs"`` (paths).
+        topic: ``"models"``, ``"tasks"``, ``"datasets"`` (public classes of the sub-package), ``"configs"`` (paths) or
+            ``"trainers"`` (names that ``--trainer=`` takes).
     """
+    if topic == "trainers":
+        return {name: _first_comment(path) for name, path in trainer_presets().items()}
     if topic == "configs":
         return {str(path): _first_comment(path) for path in sorted(config_folder().glob("*.yaml"))}
     return dict(sorted(_public_classes(_PACKAGE / topic)))
@@ -63,6 +68,11 @@ def config_folder() -> Path:
     """Folder of the shipped configs: ``covidct/configs`` in a wheel, ``examples/configs`` in a source tree."""
     shipped = _PACKAGE / "configs"
     return shipped if shipped.is_dir() else _PACKAGE.parent / "examples" / "configs"
+
+
+def trainer_presets() -> dict[str, Path]:
+    """Name of each shipped trainer, with hyphens, to its file of arguments of the trainer."""
+    return {path.stem.replace("_", "-"): path for path in sorted((config_folder() / "trainer").glob("*.yaml"))}
 
 
 def _public_classes(package: Path) -> Iterator[tuple[str, str]]:

@@ -15,7 +15,9 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from covidct.callbacks import Checkpoints, find_checkpoint
 from covidct.cli.command import usage_sentence
 from covidct.cli.console import research_use, results
+from covidct.cli.lost_process import lost_process, tell_of_lost_processes
 from covidct.cli.prediction_rows import predict_rows
+from covidct.cli.presets import with_presets
 from covidct.cli.quiet import quiet_lightning
 from covidct.datamodules import BaseDataModule
 from covidct.errors import CovidctError, UsageError
@@ -31,6 +33,7 @@ __all__ = ("TaskCLI", "import_parts", "own_error", "run")
 def run(verb: str, argv: Sequence[str]) -> int:
     """Entry of the four commands."""
     quiet_lightning()
+    tell_of_lost_processes()
     import_parts()
     try:
         command = TaskCLI(verb, argv)
@@ -41,6 +44,8 @@ def run(verb: str, argv: Sequence[str]) -> int:
         getattr(command, f"run_{verb}")()
     except MisconfigurationException as error:
         raise UsageError(usage_sentence(str(error), verb)) from error
+    except RuntimeError as error:
+        raise lost_process(error) or error from error
     except SystemExit as leaving:
         if (
             command.trainer.interrupted
@@ -64,7 +69,7 @@ class TaskCLI(LightningCLI):
 
     def __init__(self, verb: str, argv: Sequence[str]) -> None:
         """Parse and instantiate; runs nothing."""
-        self.verb, self.argv = verb, list(argv)
+        self.verb, self.argv = verb, with_presets(argv)
         super().__init__(
             model_class=BaseTask,
             datamodule_class=BaseDataModule,
@@ -74,7 +79,7 @@ class TaskCLI(LightningCLI):
             save_config_kwargs={"overwrite": True},
             seed_everything_default=0,
             parser_kwargs={"prog": f"covidct {verb}", "exit_on_error": False},
-            args=list(argv),
+            args=self.argv,
             run=False,
         )
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from covidct.sample import Batch, Kind
 
-__all__ = ("BaseTask",)
+__all__ = ("BaseTask", "batch_weight")
 
 _CALLABLES = ("optimizer", "lr_scheduler")
 _STEPWISE = (torch.optim.lr_scheduler.OneCycleLR, torch.optim.lr_scheduler.CyclicLR)  # made for a change every batch
@@ -321,13 +321,22 @@ class BaseTask(pl.LightningModule, ABC):
             on_step=training,
             on_epoch=True,
             prog_bar=True,
-            batch_size=size,
+            batch_size=batch_weight(size),
             sync_dist=not training,
         )
 
     def _parameters_to_train(self) -> list[torch.nn.Parameter]:
         """Parameters with a gradient, for :meth:`default_optimizer`."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
+
+def batch_weight(size: int) -> int:
+    """What to give to ``log`` as the size of a batch, so that a mean over several processes is exact.
+
+    Lightning divides by the mean number of samples per process, rounded down to a whole number.
+    """
+    distributed = torch.distributed
+    return size * distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else size
 
 
 def _not_arguments_of(task: type[BaseTask]) -> set[str]:

@@ -15,7 +15,7 @@ from covidct.labels import LESION_CLASSES
 from covidct.metrics import DetectionMetrics
 from covidct.models.lesion_detector import check_thresholds
 from covidct.sample import stable_hash
-from covidct.tasks.base import BaseTask
+from covidct.tasks.base import BaseTask, batch_weight
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -162,7 +162,9 @@ class DetectionTask(BaseTask):
         loss = torch.stack(list(losses.values())).sum()
         self._log_loss(stage, loss.detach(), len(targets))
         parts = {f"{stage}_{name}": value.detach() for name, value in losses.items()}
-        self.log_dict(parts, on_step=False, on_epoch=True, batch_size=len(targets), sync_dist=stage != "train")
+        self.log_dict(
+            parts, on_step=False, on_epoch=True, batch_size=batch_weight(len(targets)), sync_dist=stage != "train"
+        )
         return loss
 
     @contextmanager

@@ -34,9 +34,15 @@ def test_configs_are_files_with_a_first_line() -> None:
     assert set(found) == {str(path) for path in config_folder().glob("*.yaml")}
 
 
+def test_trainers_are_the_names_that_fit_takes() -> None:
+    found = catalogue("trainers")
+    assert {"cpu", "gpu-bf16", "ddp-8-gpus", "fsdp", "two-nodes"} <= set(found)
+    assert all(found.values())
+
+
 def test_json_has_one_entry_a_topic(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", "--json"]) == 0
-    assert set(json.loads(capsys.readouterr().out)) == {"models", "tasks", "datasets", "configs"}
+    assert set(json.loads(capsys.readouterr().out)) == {"models", "tasks", "datasets", "configs", "trainers"}
 
 
 def test_a_table_a_topic(capsys: pytest.CaptureFixture[str]) -> None:
