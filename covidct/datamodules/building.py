@@ -127,15 +127,17 @@ def prepare_source(
 def _lung_mask(
     dataset: BaseDataset, source: int, raw: Raw, lung_masks: LungMasks, cache: ArrayCache | None
 ) -> NDArray[np.uint8] | None:
-    """The mask of a scan; that of an image by a network is made once for all sizes and variants.
+    """The mask of a scan; that of an X-ray by a network is made once for all sizes and variants.
 
-    Masks of volumes are not kept: at their native size they would outgrow what is prepared of them.
+    It is kept at its native size, in bits, so that it does not outgrow what is prepared of the X-ray; that of a volume
+    would, and is not kept.
     """
-    if cache is None or lung_masks.checkpoint is None or not isinstance(raw.scan, Image):
+    if cache is None or lung_masks.checkpoint is None or lung_masks.kind != "cxr":
         return lung_masks(raw)
     content = dataset.content_key(source, digest=cache.digest)
-    key = cache_key(content, config={"lung_mask": lung_masks.source}, version=f"{__version__}/{_FORMAT}")
-    return cache.get_or_build(key, lambda: ({"mask": np.asarray(lung_masks(raw))}, {}))["mask"]
+    key = cache_key(content, config={"lung_bits": lung_masks.source}, version=f"{__version__}/{_FORMAT}")
+    bits = cache.get_or_build(key, lambda: ({"bits": np.packbits(np.asarray(lung_masks(raw)), axis=1)}, {}))["bits"]
+    return np.unpackbits(bits, axis=1, count=raw.scan.array.shape[1])
 
 
 def build_blocks(

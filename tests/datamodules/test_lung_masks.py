@@ -10,7 +10,7 @@ import pytest
 
 from covidct.datamodules import CTSliceDataModule, CTVolumeDataModule, CXRDataModule
 from covidct.datasets import Raw, Record
-from covidct.errors import CheckpointError, UsageError
+from covidct.errors import CheckpointError, InputError, UsageError
 from covidct.models import LungSegmenter, XRayLungSegmenter
 from covidct.transforms import prepare_image, prepare_slices, prepare_volume
 from covidct.volume import Image, Volume
@@ -173,14 +173,14 @@ def test_a_task_trained_with_them_records_the_network(tmp_path: Path, lungs: Pat
 
 
 class TwoBoxes(FakeVolumes):
-    """X-rays for the network of known weights, wider each; their own masks are wrong."""
+    """X-rays for the network of known weights, wider each, by no whole byte of bits; their own masks are wrong."""
 
     name = "two-boxes"
     kind = "cxr"
     intensity = "unit"
 
     def load(self, source: int) -> Raw:
-        image, lungs = two_boxes(width=160 + 8 * source)
+        image, lungs = two_boxes(width=160 + 9 * source)
         return Raw(image, lung_mask=np.zeros_like(lungs))
 
 
@@ -212,9 +212,25 @@ def test_xrays_get_the_masks_of_their_network(tmp_path: Path, shadows: Path, mon
         raise AssertionError
 
     monkeypatch.setattr(XRayLungSegmenter, "__call__", refuse)
+    sizes = [file.stat().st_size for file in tmp_path.rglob("*") if file.is_file()]
+    pixels = two_boxes(width=160)[1].size
+    assert any(pixels / 8 <= size < pixels / 2 for size in sizes), "masks are kept in bits"
     xrays().prepare_data()  # everything is in the cache
     for variant in ({"masking": "lungs"}, {"masking": "no_lungs", "size": 72}):
         xrays(**variant).prepare_data()  # the masks are
+
+
+def test_single_slices_have_no_scan_for_a_network(tmp_path: Path, lungs: Path) -> None:
+    class Pictures(FakeVolumes):
+        kind = "ct_slice"
+        intensity = "unit"
+
+        def load(self, source: int) -> Raw:
+            return Raw(two_boxes(width=160 + source)[0])
+
+    data = CTSliceDataModule(Pictures(2), size=16, window=None, cache_dir=str(tmp_path), lung_checkpoint=str(lungs))
+    with pytest.raises(InputError, match="without a lung mask"):
+        data.prepare_data()
 
 
 def test_networks_of_another_kind_are_refused(tmp_path: Path, lungs: Path, shadows: Path) -> None:
