@@ -102,7 +102,7 @@ class DarkCovid(ImageFiles):
             if not path.is_file():
                 raise ManifestError(f"{place} names {row['path']}, which is not there: paths are relative to {table}.")
             files.append(_file(path, row["class"], subject=row["group"], split=row["split"]))
-        if len({file.id for file in files}) < len(files):
+        if len({file.path for file in files}) < len(files):
             raise ManifestError(f"{table.name} names an image twice: keep one row.")
         return files
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from covidct.datasets.base import BaseDataset, Raw, Record
-from covidct.errors import InputError
+from covidct.errors import InputError, ManifestError
 from covidct.io import cache_key, read_image
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class XrayFile:
     """What is known of one image.
 
     Attributes:
-        id: unique in the data set, free of patient identity.
+        id: free of patient identity; unique, or with the suffix of ``path`` after it.
         path: the image.
         word: its class in the data set's words.
         subject: the data set's own key of the patient.
@@ -67,21 +68,26 @@ class ImageFiles(BaseDataset):
         return self.list_files()
 
     def make_records(self) -> tuple[Record, ...]:
-        """One record per image.
+        """One record per image; the id of files that differ by their suffix alone has it too.
 
         Raises:
-            ManifestError: when folders and lists are not those of the data set.
+            ManifestError: when folders and lists are not those of the data set, or an id would stand for two images.
         """
+        often = Counter(one.id for one in self.files)
+        ids = [one.id if often[one.id] == 1 else f"{one.id}{one.path.suffix}" for one in self.files]
+        twice = next((name for name, count in Counter(ids).items() if count > 1), None)
+        if twice is not None:
+            raise ManifestError(f"The id {twice} would stand for two images of {self.name}: keep one of the files.")
         return tuple(
             Record(
-                id=one.id,
+                id=name,
                 subject=one.subject,
                 label=self.classes.label(one.word),
                 source=source,
                 split=one.split,
                 site=one.site,
             )
-            for source, one in enumerate(self.files)
+            for source, (name, one) in enumerate(zip(ids, self.files, strict=True))
         )
 
     def load(self, source: int) -> Raw:

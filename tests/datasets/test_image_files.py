@@ -1,4 +1,4 @@
-"""Masks of single images: both ways to write them, and what does not fit."""
+"""Single images in files: their ids, and masks in both ways to write them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,33 @@ import cv2
 import numpy as np
 import pytest
 
-from covidct.datasets.image_files import read_lungs
+from covidct.datasets.image_files import ImageFiles, XrayFile, read_lungs
+from covidct.errors import ManifestError
+from covidct.labels import class_map
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+
+class Listed(ImageFiles):
+    """Images by part and name, as published sets call them."""
+
+    name = "listed"
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        super().__init__()
+        self.paths, self.classes = paths, class_map("three")
+
+    def list_files(self) -> tuple[XrayFile, ...]:
+        return tuple(XrayFile(id=f"train-{path.stem}", path=path, word="normal", subject="0") for path in self.paths)
+
+
+def test_files_that_differ_by_their_suffix_have_ids_of_their_own(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("a.png", "a.jpg", "b.png")]
+    assert [record.id for record in Listed(paths).records] == ["train-a.png", "train-a.jpg", "train-b"]
+    with pytest.raises(ManifestError, match=r"train-a\.png would stand for two"):
+        _ = Listed([*paths, tmp_path / "more" / "a.png"]).records
 
 
 @pytest.mark.parametrize(
