@@ -18,8 +18,11 @@ __all__ = ("frontal_rows", "is_frontal")
 _log = logging.getLogger(__name__)
 
 _FRONTAL = {"ap", "pa", "frontal", "anteroposterior", "posteroanterior"}
-"""First words of frontal views: DICOM PS3.3 C.8.7.1.1 (View Position), and the tables of public collections, which add
-the posture (``AP Supine``)."""
+"""Words of frontal views: DICOM PS3.3 C.8.7.1.1 (View Position), and the tables of public collections, which add
+the posture (``AP Supine``, ``Portable AP``)."""
+_OTHER = {"lateral", "lat", "ll", "rl", "oblique"}
+"""Words that no frontal view has, whatever else is said (``PA and lateral``: two views in one image)."""
+_UNKNOWN = {"unknown", "nan", "none", "na"}
 
 
 def is_frontal(view: str) -> bool:
@@ -28,8 +31,9 @@ def is_frontal(view: str) -> bool:
     Args:
         view: such as ``"PA"``, ``"AP Supine"``, ``"lateral"``, ``"LL"``; letters of either case.
     """
-    words = re.findall(r"[a-z]+", view.lower().replace("antero-", "antero").replace("postero-", "postero"))
-    return not words or words[0] in _FRONTAL
+    joined = re.sub(r"(?<=antero)[-_ ]+|(?<=postero)[-_ ]+", "", view.lower())
+    words = set(re.findall(r"[a-z]+", joined))
+    return words <= _UNKNOWN or (bool(words & _FRONTAL) and not words & _OTHER)
 
 
 def frontal_rows(rows: Sequence[Row], *, table: str, exclude: bool) -> tuple[Row, ...]:

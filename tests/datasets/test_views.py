@@ -16,12 +16,29 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.mark.parametrize("view", ["", "PA", "AP", "ap supine", "AP erect", "Frontal", "Antero-Posterior", "PA/left"])
+@pytest.mark.parametrize(
+    "view",
+    [
+        "",
+        "nan",
+        "Unknown",
+        "PA",
+        "AP",
+        "ap supine",
+        "AP_erect",
+        "Portable AP",
+        "Frontal",
+        "Antero-Posterior",
+        "PA/left",
+    ],
+)
 def test_frontal_views(view: str) -> None:
     assert is_frontal(view)
 
 
-@pytest.mark.parametrize("view", ["L", "LL", "RL", "lateral", "Left Lateral", "LAO", "Axial", "Coronal"])
+@pytest.mark.parametrize(
+    "view", ["L", "LL", "RL", "lateral", "Left Lateral", "PA and lateral", "AP/LAT", "LAO", "Axial", "Coronal"]
+)
 def test_other_views(view: str) -> None:
     assert not is_frontal(view)
 
