@@ -82,8 +82,8 @@ def source_warning(reader: str, without_lungs: TriageReport, difference: Estimat
     Args:
         reader: what people call the classifier.
         without_lungs: its report on images without lungs.
-        difference: macro F1 of images without lungs minus that of whole ones, with its paired interval. It counts as
-            "as good" where the interval does not lie below 0.
+        difference: macro F1 of images without lungs minus that of whole ones, with its paired interval. From 0 on they
+            are as good, below it where the interval reaches 0 they are not shown to be worse.
 
     Returns:
         One or two sentences, or an empty string.
@@ -97,6 +97,11 @@ def source_warning(reader: str, without_lungs: TriageReport, difference: Estimat
         return (
             f"{reader}: part of what tells the classes lies outside the lungs ({apart} without them; {change}). The "
             "scores on whole images are too good by an unknown share."
+        )
+    if difference.value < 0:
+        return (
+            f"{reader}: without lungs not shown to be worse than with them ({apart}; {change}). It may well read the "
+            "source of an image and not the disease: more test subjects, or images from elsewhere, would tell."
         )
     return (
         f"{reader}: without lungs as good as with them ({apart}; {change}). It reads the source of an image, not the "

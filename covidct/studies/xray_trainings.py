@@ -22,7 +22,7 @@ ImageVariant = Literal["original", "lungs", "no_lungs"]
 DARKCOVID = "dark_covidnet"
 """Name of the network that takes images as they are, in three channels: it has neither of the other choices."""
 
-_NORMALISATIONS: Mapping[Normalisation, str] = {"imagenet": "ImageNet's statistics", "dataset": "the data set's"}
+_NORMALISATIONS: Mapping[Normalisation, str] = {"imagenet": "ImageNet statistics", "dataset": "data set statistics"}
 _CHANNELS: Mapping[Channels, int] = {"grey": 1, "rgb": 3}
 _IMAGES: Mapping[ImageVariant, str] = {"original": "whole image", "lungs": "lungs alone", "no_lungs": "without lungs"}
 

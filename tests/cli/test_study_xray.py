@@ -21,7 +21,7 @@ def test_phantoms(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--phantoms", "--out", str(out), "--cache-dir", str(cache), *lists.split(), *fast.split()]
     assert main(["study", "xray", *arguments]) == 0
     shown = capsys.readouterr().out
-    assert "resnet18, the data set's, grey: without lungs" in " ".join(shown.split())
+    assert "resnet18, data set statistics, grey: without lungs" in " ".join(shown.split())
     assert "simulated" in (out / "study.html").read_text()
     record = json.loads((out / "study.json").read_text())
     assert len(record["sections"]["all"]["rows"]) == 4
