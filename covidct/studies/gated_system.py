@@ -131,7 +131,8 @@ def train_gated_system(
             if on_expert is not None:
                 on_expert(name)
         checkpoints[side] = tuple(paths)
-        weights[side] = _weigh(paths, mine, trainer_options or {})
+        with own_random_state():
+            weights[side] = _weigh(paths, mine, trainer_options or {})
     task = join_experts(
         low=checkpoints["low"],
         high=checkpoints["high"],

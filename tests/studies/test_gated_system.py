@@ -92,6 +92,7 @@ def test_experts_of_a_side_differ_and_are_weighed_on_its_validation_subjects(
         return np.array([1.0, 0.0])
 
     monkeypatch.setattr("covidct.studies.gated_system.fit_fusion_weights", first_alone)
+    strict = torch.are_deterministic_algorithms_enabled()
     data = cohort(tmp_path, val_fraction=0.5)
     expert = Expert(MaskedGAPResNetTask(num_classes=3, backbone="resnet18", slice_size=32), epochs=1)
     options = {"accelerator": "cpu"}
@@ -99,6 +100,7 @@ def test_experts_of_a_side_differ_and_are_weighed_on_its_validation_subjects(
     validation = data.on_side("high").records("val")
     assert validation
     assert [labels.tolist() for labels in asked] == [[record.label for record in validation]]
+    assert torch.are_deterministic_algorithms_enabled() is strict, "the process is left as it was"
     assert found.task.model.high_weights.tolist() == [1, 0]
     assert found.task.model.low_weights.tolist() == [1]
 
