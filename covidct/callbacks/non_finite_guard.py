@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 
 from covidct.atomic import atomic_path
+from covidct.callbacks.gradient_norm import gradient_norm
 from covidct.errors import TrainingError, UsageError
 
 if TYPE_CHECKING:
@@ -79,12 +80,12 @@ class NonFiniteGuard(pl.Callback):
         Raises:
             TrainingError: when the training is to stop.
         """
-        gradients = [parameter.grad for parameter in pl_module.parameters() if parameter.grad is not None]
         scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
         loss = torch.zeros(1, device=pl_module.device) if self._loss is None else self._loss.reshape(1)
         fine = loss.isfinite().all()
-        if gradients and not scaled:
-            fine = fine & torch.nn.utils.get_total_norm(gradients).isfinite().to(fine.device)
+        norm = None if scaled else gradient_norm(trainer, pl_module)
+        if norm is not None:
+            fine = fine & norm.isfinite().to(fine.device)
         if trainer.world_size > 1:  # a loss may be finite here and not there
             fine = torch.as_tensor(trainer.strategy.reduce_boolean_decision(bool(fine), all=True))
         if bool(fine):

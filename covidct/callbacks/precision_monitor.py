@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytorch_lightning as pl
 import torch
 
+from covidct.callbacks.gradient_norm import gradient_norm
 from covidct.callbacks.non_finite_guard import non_finite_modules
 
 if TYPE_CHECKING:
@@ -61,16 +62,17 @@ class PrecisionMonitor(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
         """Look at the gradients."""
-        gradients = [parameter.grad for parameter in pl_module.parameters() if parameter.grad is not None]
-        if not gradients or bool(torch.nn.utils.get_total_norm(gradients).isfinite()):
+        norm = gradient_norm(trainer, pl_module)
+        if norm is None or bool(norm.isfinite()):
             return
         self.non_finite_steps += 1
-        if self.non_finite_steps <= _NAMED:
+        modules = non_finite_modules(pl_module)  # none where a NonFiniteGuard has told them and skips the step
+        if modules and self.non_finite_steps <= _NAMED:
             ids = self._batch.get("id", ()) if isinstance(self._batch, dict) else ()
             _LOGGER.warning(
                 "Step %d: gradients of %s are not finite, batch of %s.",
                 trainer.global_step,
-                ", ".join(non_finite_modules(pl_module)[:_NAMED]),
+                ", ".join(modules[:_NAMED]),
                 ", ".join(map(str, ids)) or "samples without an id",
             )
 

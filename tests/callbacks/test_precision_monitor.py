@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from covidct.callbacks import PrecisionMonitor
+from covidct.callbacks import NonFiniteGuard, PrecisionMonitor
 from tests.callbacks.test_non_finite_guard import Poison
 
 if TYPE_CHECKING:
@@ -43,6 +43,16 @@ def test_gradients_that_are_not_finite_are_told(
     assert monitor.non_finite_steps == 1
     assert "gradients of model.head are not finite" in caplog.text
     assert "batch of" in caplog.text
+
+
+def test_steps_that_the_guard_skips_are_counted_and_told_once(
+    make_trainer: MakeTrainer, make_task: MakeTask, data: CTVolumeDataModule, caplog: pytest.LogCaptureFixture
+) -> None:
+    monitor, guard = PrecisionMonitor(), NonFiniteGuard(action="skip", keep_batch=False)
+    trainer = make_trainer(callbacks=[Poison({0}, layer="model.head"), guard, monitor], limit_val_batches=0)
+    trainer.fit(make_task(), datamodule=data)
+    assert monitor.non_finite_steps == guard.skipped == 1
+    assert caplog.text.count("not finite") == 1
 
 
 def test_a_scale_that_falls_is_a_skipped_step() -> None:
