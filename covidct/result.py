@@ -13,9 +13,18 @@ if TYPE_CHECKING:
 
     from covidct.volume import Finding
 
-__all__ = ("AttentionMontage", "CohortResult", "LesionBox", "LesionPreview", "Preview", "ScanResult")
+__all__ = (
+    "AttentionMontage",
+    "CoarseMaps",
+    "CohortResult",
+    "LesionBox",
+    "LesionPreview",
+    "Preview",
+    "ScanResult",
+    "Viewer",
+)
 
-_PICTURES = ("preview", "montage", "lesion_preview", "region_preview")  # not part of the JSON
+_PICTURES = ("preview", "montage", "lesion_preview", "region_preview", "viewer")  # not part of the JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +103,61 @@ class LesionPreview:
 
 
 @dataclass(frozen=True, slots=True)
+class CoarseMaps:
+    """Maps of a network over the slices of a scan, in its own cells.
+
+    Attributes:
+        values: (D, h, w) uint8, 255 = the full scale, a map per slice of the scan.
+        known: (D,) bool, False where the network has no map of a slice.
+        box: x0, y0, x1, y1 of the maps in shares of the slice's width and height; may reach beyond it.
+    """
+
+    values: NDArray[np.uint8]
+    known: NDArray[np.bool_]
+    box: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """Every slice of a scan with what lies over it, compressed for a page.
+
+    Attributes:
+        slices: a JPEG per slice, feet to head, grey.
+        size: (H, W) pixels of these pictures.
+        source: (H, W) pixels of the scan's slices.
+        quality: of the JPEGs, in [1, 100].
+        aspect: width over height of a slice in mm; of its pixels where the spacing is unknown.
+        step: distance of the slices in mm, NaN where unknown.
+        knots: (HU, grey) of the piecewise-linear map that gave the greys, both rising; empty for display values.
+        lungs: a PNG (H, W) per slice, grey = label: 0 none, 1 right, 2 left; empty bytes where a slice has none; empty
+            without a lung mask.
+        lesions: as ``lungs``, of the classes of ``lesion_names``; empty where no lesions were looked for.
+        lesion_names: class names of ``lesions``, index = label.
+        cam: Grad-CAM in its fixed scale; None without.
+        cam_class: the class that ``cam`` explains.
+        weights: pooling weights, 255 = the heaviest of the scan; None without.
+        places: the slice of the scan nearest to each slice that the network saw; empty where they are the same.
+        start: the slice to begin with.
+    """
+
+    slices: tuple[bytes, ...]
+    size: tuple[int, int]
+    source: tuple[int, int]
+    quality: int
+    aspect: float = 1.0
+    step: float = float("nan")
+    knots: tuple[tuple[float, int], ...] = ()
+    lungs: tuple[bytes, ...] = ()
+    lesions: tuple[bytes, ...] = ()
+    lesion_names: tuple[str, ...] = LESION_CLASSES["both"]
+    cam: CoarseMaps | None = None
+    cam_class: str = ""
+    weights: CoarseMaps | None = None
+    places: tuple[int, ...] = ()
+    start: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ScanResult:
     """What is known of one input after inference; free of patient identity.
 
@@ -128,6 +192,7 @@ class ScanResult:
         montage: slice attention in pictures, not part of the JSON.
         lesion_preview: lesions in pictures, not part of the JSON.
         region_preview: the best regions in pictures, not part of the JSON.
+        viewer: every slice in pictures, not part of the JSON.
     """
 
     id: str
@@ -152,10 +217,13 @@ class ScanResult:
     montage: AttentionMontage | None = None
     lesion_preview: LesionPreview | None = None
     region_preview: LesionPreview | None = None
+    viewer: Viewer | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON, without the pictures."""
-        bare = replace(self, preview=None, montage=None, lesion_preview=None, region_preview=None)  # no pixel is copied
+        bare = replace(  # no pixel is copied
+            self, preview=None, montage=None, lesion_preview=None, region_preview=None, viewer=None
+        )
         return {key: value for key, value in asdict(bare).items() if key not in _PICTURES}
 
 

@@ -27,6 +27,7 @@ def test_a_record_has_everything_but_the_pictures() -> None:
         "montage",
         "lesion_preview",
         "region_preview",
+        "viewer",
     }
     assert json.loads(json.dumps(plain(record)))["lesions"] == [row | {"unknown": ["hu"]}]
     assert record["lesion_source"] == "checkpoint:ab"
