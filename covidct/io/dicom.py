@@ -12,6 +12,7 @@ from covidct.errors import GeometryError, InputError, ModalityError
 from covidct.io.acquisition import acquisition_of
 from covidct.io.codecs import missing_codec, require_codec
 from covidct.io.contrast import contrast_of
+from covidct.io.dicom_choice import check_modality, choose_series
 from covidct.io.dicom_faults import examine, stack_affine
 from covidct.io.dicom_files import open_items
 from covidct.io.dicom_pixels import encoded_pixels, read_hu
@@ -28,17 +29,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from covidct.io.dicom_files import Item
     from covidct.io.dicom_slices import Slice
     from covidct.io.faults import OnFault
     from covidct.io.geometry import Stack
 
-__all__ = ("dicom_info", "read_dicom", "read_dicom_with_info")
+__all__ = ("dicom_info", "is_resampled", "read_dicom", "read_dicom_with_info", "usable_series")
 
-_KINDS = {
-    "CR": "a projection X-ray", "DX": "a projection X-ray", "MR": "a magnetic resonance scan", "OT": "an image",
-    "PT": "a PET scan", "RTDOSE": "a radiotherapy dose", "SC": "a screen capture", "SEG": "a segmentation",
-    "SR": "a report",
-}  # fmt: skip
+_LEANING = frozenset({"gantry_tilt", "shifted_slices"})
+_UNEVEN = frozenset({"missing_slices", "uneven_step"})
 
 
 def dicom_info(path: str | os.PathLike[str]) -> list[SeriesInfo]:
@@ -63,7 +62,7 @@ def dicom_info(path: str | os.PathLike[str]) -> list[SeriesInfo]:
             infos.append(SeriesInfo("", "dicom", "", (0, 0, 0), (nan, nan, nan), (), findings))
         for index, series in enumerate(found):
             info = _stored(series)
-            _check_modality(series)
+            check_modality(series)
             if series.has_pixels:
                 examine(series, _same_pixels)
             faults = [*series.faults, *(loose if index == 0 else ())]
@@ -131,75 +130,46 @@ def read_dicom_with_info(
     """:func:`read_dicom`, and what the headers of its series say, which are read once for both."""
     check_on_fault(on_fault)
     with open_items(Path(path)) as items:
-        found, loose = find_all(items)
-        if not found:
-            names = f" ({loose[0].message}: {loose[0].files})" if loose else ""
-            raise InputError(
-                f"There is no DICOM image in {Path(path).name}{names}: give the folder of a CT series, or of its "
-                "slices as pictures."
-            )
-        chosen, extra = _choose(found, series)
-        info = _stored(chosen)
-        _check_modality(chosen)
-        examine(chosen, _same_pixels)
-        if series is None:
-            chosen.faults += loose
-        chosen.faults[:0] = extra
-        for fault in chosen.faults:
-            if fault.code == "not_ct" and fault.action(on_fault) is None:
-                raise ModalityError(f"{fault.message} (not_ct): give a CT series.")
-        findings = settle_faults(chosen.faults, on_fault)
+        chosen, info, findings = usable_series(items, Path(path).name, series=series, on_fault=on_fault)
         require_codec(chosen.slices[0])
-        info = _examined(info, chosen, findings)
         return _volume(chosen, findings, on_fault), info
 
 
-def _choose(found: list[Series], uid: str | None) -> tuple[Series, list[Fault]]:
-    """Pick the series that is asked for, or the only one that can be a volume."""
-    if uid is not None:
-        matching = [s for s in found if s.uid == uid]
-        if not matching:
-            listed = "; ".join(s.describe() for s in found[:10])
-            raise InputError(f"There is no series {uid} here, there are: {listed}.")
-        return matching[0], []
-    images = [s for s in found if s.has_pixels]
-    if not images:
-        return found[0], []
-    volumes = [s for s in images if len(s.slices) >= 3 and not all(x.is_localizer for x in s.slices)]
-    volumes = [s for s in volumes if s.modality in ("CT", "")] or volumes
-    if len(volumes) == 1 and len(images) > 1:
-        listed = "; ".join(s.kind for s in images if s is not volumes[0])
-        message = f"other series that make no CT volume were left out: {listed}"
-        return volumes[0], [Fault("other_series", message, harmless="recorded")]
-    if len(images) == 1:
-        return images[0], []
-    candidates = volumes or images
-    listed = "; ".join(s.describe() for s in candidates[:10])
-    more = f" and {len(candidates) - 10} more" if len(candidates) > 10 else ""
-    raise GeometryError(
-        f"There are {len(candidates)} series (several_series): {listed}{more}; choose one with series=UID.",
-        (Fault("several_series", f"there are {len(candidates)} series: {listed}{more}").finding("error"),),
-    )
+def usable_series(
+    items: Sequence[Item], name: str, *, series: str | None, on_fault: OnFault
+) -> tuple[Series, SeriesInfo, tuple[Finding, ...]]:
+    """The series that a volume is made of, its slices in order along their normal, those that are left out gone.
 
+    Args:
+        items: see :func:`covidct.io.dicom_files.open_items`.
+        name: of the input, for errors.
+        series: as in :func:`read_dicom`.
+        on_fault: as there.
 
-def _check_modality(series: Series) -> None:
-    colour = all(s.is_colour for s in series.slices)
-    if series.modality not in ("CT", "") or not series.has_pixels or colour:
-        fault = Fault("not_ct", _not_ct_sentence(series))
-        hopeless = colour or not series.has_pixels
-        series.faults.insert(0, replace(fault, warn=None) if hopeless else fault)
+    Returns:
+        The series, what its headers say, and what was odd about it.
 
-
-def _not_ct_sentence(series: Series) -> str:
-    if not series.has_pixels:
-        what = (
-            f"{_KINDS.get(series.modality, 'a DICOM object')} ({series.modality or 'no modality'}) without image pixels"
+    Raises:
+        InputError: as there, but for what the pixels tell.
+    """
+    found, loose = find_all(items)
+    if not found:
+        names = f" ({loose[0].message}: {loose[0].files})" if loose else ""
+        raise InputError(
+            f"There is no DICOM image in {name}{names}: give the folder of a CT series, or of its slices as pictures."
         )
-    elif all(s.is_colour for s in series.slices):
-        what = "a colour image"
-    else:
-        what = f"{_KINDS.get(series.modality, 'an image')} of modality {series.modality}"
-    return f"This is {what}, not a CT scan"
+    chosen, extra = choose_series(found, series)
+    info = _stored(chosen)
+    check_modality(chosen)
+    examine(chosen, _same_pixels)
+    if series is None:
+        chosen.faults += loose
+    chosen.faults[:0] = extra
+    for fault in chosen.faults:
+        if fault.code == "not_ct" and fault.action(on_fault) is None:
+            raise ModalityError(f"{fault.message} (not_ct): give a CT series.")
+    findings = settle_faults(chosen.faults, on_fault)
+    return chosen, _examined(info, chosen, findings), findings
 
 
 def _same_pixels(one: Slice, other: Slice) -> bool:
@@ -236,16 +206,20 @@ class _Plan:
     offsets: NDArray[np.float64]
 
 
+def is_resampled(series: Series, on_fault: OnFault) -> bool:
+    """Whether the volume of a series holds voxels that were computed from those of its slices."""
+    return on_fault == "repair" and bool({fault.code for fault in series.faults} & (_LEANING | _UNEVEN))
+
+
 def _plan(series: Series, stack: Stack, on_fault: OnFault) -> _Plan:
     count = len(series.slices)
     span = float(stack.heights[-1] - stack.heights[0])
-    codes = {fault.code for fault in series.faults}
-    leaning = bool(codes & {"gantry_tilt", "shifted_slices"})
-    if on_fault != "repair" or not (leaning or codes & {"missing_slices", "uneven_step"}):
+    if not is_resampled(series, on_fault):
         return _Plan(span / (count - 1), None, np.zeros((count, 2)))
     step = stack.pitch
     steps = int(span / step + 0.01)
     rows, columns = series.slices[0].pixel_spacing or (1.0, 1.0)
+    leaning = bool({fault.code for fault in series.faults} & _LEANING)
     offsets = stack.offsets / (columns, rows) if leaning else np.zeros((count, 2))
     return _Plan(step, stack.heights[0] + step * np.arange(steps + 1), offsets)
 
