@@ -158,7 +158,9 @@ def _check_run(path: Path, run: dict[str, Any], *, resume: bool) -> None:
 def _light(result: ScanResult) -> ScanResult:
     """A result with as few pictures as the cohort's page shows, so that a long run does not fill the memory."""
     preview = None if result.preview is None else _lightest(result.preview)
-    return replace(result, preview=preview, montage=None, lesion_preview=None, region_preview=None, regions=())
+    return replace(
+        result, preview=preview, montage=None, lesion_preview=None, region_preview=None, viewer=None, regions=()
+    )
 
 
 def _lightest(preview: Preview) -> Preview:

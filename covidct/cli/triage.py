@@ -47,6 +47,7 @@ def triage_inputs(
     roi_nms: float | None = None,
     rpn_nms: float | None = None,
     display_values: bool = False,
+    viewer: bool = True,
     processes: int = 1,
     dask: str | None = None,
 ) -> int:
@@ -76,6 +77,8 @@ def triage_inputs(
         rpn_nms: the same of the proposals.
         display_values: take folders of pictures for the window that slice and lesion networks were trained with; they
             do not say it.
+        viewer: put every slice of a scan into its page, to scroll through; --no-viewer makes pages of a tenth of the
+            size.
         processes: examine so many scans at once, each in a process with networks of its own.
         dask: address of a Dask scheduler (tcp://host:8786), whose workers do the work; all must see the same paths.
 
@@ -102,6 +105,7 @@ def triage_inputs(
         lesion_checkpoint=None if lesions is None else str(lesions),
         lesion_thresholds=tuple(sorted(thresholds.items())),
         display_values=display_values,
+        viewer=viewer,
     )
     predictor = settings.predictor()  # here too: what is wrong with the checkpoints is said before any scan is read
     scans = discover(inputs, single_pictures=predictor.by_images)

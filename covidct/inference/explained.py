@@ -5,19 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from covidct.explain import GradCAM, explained_classes
 from covidct.tasks import ClassificationTask
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from covidct.result import Preview
     from covidct.sample import Batch
     from covidct.tasks import BaseTask
 
-__all__ = ("Explained", "predict", "slice_heat", "with_cam")
+__all__ = ("Explained", "predict", "scaled_cam", "slice_heat", "with_cam")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +99,16 @@ def with_cam(preview: Preview | None, explained: Explained | None, index: int) -
     """
     if preview is None or explained is None:
         return preview
-    scale = float(explained.scale[index])
-    if explained.maps is None or scale == 0:
-        return replace(preview, cam_class=explained.classes[index])
-    shown = explained.maps[index, list(preview.indices)] / scale
-    return replace(preview, cam=shown.cpu().numpy(), cam_class=explained.classes[index])
+    cam = scaled_cam(explained, index)
+    return replace(preview, cam=None if cam is None else cam[list(preview.indices)], cam_class=explained.classes[index])
+
+
+def scaled_cam(explained: Explained | None, index: int) -> NDArray[np.float32] | None:
+    """Grad-CAM (D, h, w) of a scan of a batch in units of its fixed scale; None without a map or a scale."""
+    scale = 0.0 if explained is None else float(explained.scale[index])
+    if explained is None or explained.maps is None or scale == 0:
+        return None
+    return np.asarray((explained.maps[index] / scale).cpu().numpy(), np.float32)
 
 
 def _explained(task: ClassificationTask, logits: Tensor, maps: Tensor | None) -> Explained:

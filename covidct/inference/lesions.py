@@ -120,8 +120,8 @@ def with_lesions(
     *,
     segmenter: LesionSegmenter,
     lungs: LungSegmentation | LungSegmenter | None,
-) -> tuple[ScanResult, tuple[Finding, ...]]:
-    """The result of a scan with its lesions, and what was assumed for them.
+) -> tuple[ScanResult, LesionSegmentation]:
+    """The result of a scan with its lesions, and the lesions themselves.
 
     Args:
         result: of the scan.
@@ -132,7 +132,7 @@ def with_lesions(
     found = segment_lesions(scan, segmenter=segmenter, lungs=lungs)
     preview = lesion_preview(scan, found, window=segmenter.preprocessing.window)
     rows = tuple(row.to_dict() for row in found.rows)
-    return replace(result, lesions=rows, lesion_source=found.lesion_source, lesion_preview=preview), found.findings
+    return replace(result, lesions=rows, lesion_source=found.lesion_source, lesion_preview=preview), found
 
 
 def lesion_boxes(found: SliceDetections) -> tuple[LesionBox, ...]:

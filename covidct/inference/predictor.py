@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from covidct.errors import CheckpointError, UsageError
-from covidct.inference.batch_results import results_of_batch
+from covidct.inference.batch_results import results_with_maps
 from covidct.inference.device import find_device
 from covidct.inference.lesion_network import find_lesion_network
 from covidct.inference.lesions import with_lesions
@@ -18,6 +18,7 @@ from covidct.inference.lung_network import find_lung_network
 from covidct.inference.preview import finer_preview, make_montage
 from covidct.inference.segment import LungSegmentation, lungs_if_any, segment_scan
 from covidct.inference.slice_classifier import result_of_slices
+from covidct.inference.viewer import make_viewer
 from covidct.inference.xrays import require_lungs, result_of_xray
 from covidct.models import LungSegmenter, XRayLungSegmenter
 from covidct.models.lesion_map import assumed_window
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Mapping
 
+    from covidct.inference.network_maps import NetworkMaps
     from covidct.io.discover import ScanInput
     from covidct.preprocessing import Preprocessing
     from covidct.result import ScanResult
@@ -72,6 +74,7 @@ class Predictor:
             :meth:`covidct.models.LesionSegmenter.from_checkpoint`, as far as they are not the checkpoint's.
         display_values: take scans in display values (folders of pictures) for the window that slice and lesion networks
             were trained with, which pictures do not say; results get a finding.
+        viewer: put every slice into the results, compressed (some megabytes each), for a page to scroll through.
 
     Raises:
         CheckpointError: when a file is damaged, pickled, or of a task of another kind.
@@ -90,6 +93,7 @@ class Predictor:
         lesion_checkpoint: str | os.PathLike[str] | None = None,
         lesion_thresholds: Mapping[str, float] | None = None,
         display_values: bool = False,
+        viewer: bool = False,
     ) -> None:
         """Load the checkpoints."""
         task = load_task(checkpoint)
@@ -136,6 +140,7 @@ class Predictor:
         self.mask_source = given.mask_source if given else "none" if self.by_images else trained_with
         self.on_fault = on_fault
         self.explain = explain
+        self.viewer = viewer
 
     def read(self, scan: ScanInput) -> Volume:
         """Read a scan; see :func:`covidct.io.read_scan`."""
@@ -180,14 +185,19 @@ class Predictor:
         """
         seconds = dict(seconds or {})
         diagnose = self._by_slices if self.by_slices else self._by_volume
-        result, lungs = diagnose(volume, id, seconds)
-        found = result.findings
+        result, lungs, maps = diagnose(volume, id, seconds)
+        found, lesions = result.findings, None
         if self.lesion_segmenter is not None:
             # a lung field has no sides, and more than the lungs in it
             sided = lungs if lungs and lungs.mask_source != "lung_field" else self.segmenter
             with _timed(seconds, "lesions"):
-                result, more = with_lesions(result, volume, segmenter=self.lesion_segmenter, lungs=sided)
-            found = (*found, *more)
+                result, lesions = with_lesions(result, volume, segmenter=self.lesion_segmenter, lungs=sided)
+            found = (*found, *lesions.findings)
+        if self.viewer:
+            with _timed(seconds, "viewer"):
+                masks = (lungs.mask if lungs else None, lesions.mask if lesions else None)
+                viewer = make_viewer(volume, result, lung_mask=masks[0], lesion_mask=masks[1], maps=maps)
+            result = replace(result, viewer=viewer)
         return replace(
             result,
             findings=(*volume.findings, *found),
@@ -210,7 +220,13 @@ class Predictor:
         seconds = dict(seconds or {})
         with _timed(seconds, "network"):
             result = result_of_xray(
-                self.task, image, self.preprocessing, id=id, segmenter=self.xray_segmenter, explain=self.explain
+                self.task,
+                image,
+                self.preprocessing,
+                id=id,
+                segmenter=self.xray_segmenter,
+                explain=self.explain,
+                viewer=self.viewer,
             )
         geometry = {
             "format": "dicom" if image.modality else "raster",
@@ -222,8 +238,8 @@ class Predictor:
 
     def _by_volume(
         self, volume: Volume, id: str, seconds: dict[str, float]
-    ) -> tuple[ScanResult, LungSegmentation | None]:
-        """What a network of volumes says of a scan, and its lungs."""
+    ) -> tuple[ScanResult, LungSegmentation | None, NetworkMaps | None]:
+        """What a network of volumes says of a scan, its lungs, and its maps on the slices that it saw."""
         with _timed(seconds, "prepare"):
             record, lungs = self._lungs(volume)
             mask = lungs.mask if lungs else None
@@ -231,18 +247,18 @@ class Predictor:
             prepared = prepare_volume(volume, record, lung_mask=mask)
             batch = collate([to_sample(prepared, id=id, subject=nobody, scan=nobody)])
         with _timed(seconds, "network"):
-            (result,) = results_of_batch(self.task, batch, explain=self.explain)
+            ((result, maps),) = results_with_maps(self.task, batch, explain=self.explain)
         with _timed(seconds, "pictures"):
             preview = result.preview and finer_preview(result.preview, volume, record, lung_mask=mask)
             montage = None
             if result.attention:
                 montage = make_montage(result.attention, batch, volume, record, lung_mask=mask)
-        return replace(result, mask_source=self.mask_source, preview=preview, montage=montage), lungs
+        return replace(result, mask_source=self.mask_source, preview=preview, montage=montage), lungs, maps
 
     def _by_slices(
         self, volume: Volume, id: str, seconds: dict[str, float]
-    ) -> tuple[ScanResult, LungSegmentation | None]:
-        """What a network of slices says of a scan, and its lungs."""
+    ) -> tuple[ScanResult, LungSegmentation | None, NetworkMaps | None]:
+        """What a network of slices says of a scan, and its lungs; its maps are those of the preview."""
         record = self.preprocessing
         told: tuple[Finding, ...] = ()
         if volume.intensity == "unit" and record.window is not None and self.display_values:
@@ -258,7 +274,7 @@ class Predictor:
             mask = lungs.mask if lungs else None
             result = result_of_slices(self.task, volume, record, id=id, lung_mask=mask, explain=self.explain)
         source = lungs.mask_source if lungs else "none"
-        return replace(result, findings=(*told, *result.findings), mask_source=source), lungs
+        return replace(result, findings=(*told, *result.findings), mask_source=source), lungs, None
 
     def _lungs(self, volume: Volume) -> tuple[Preprocessing, LungSegmentation | None]:
         """The record to apply and the lung mask it needs."""

@@ -50,6 +50,7 @@ class PredictorSettings:
         lesion_checkpoint: as there.
         lesion_thresholds: as there, as pairs.
         display_values: as there.
+        viewer: as there.
     """
 
     checkpoint: str
@@ -60,6 +61,7 @@ class PredictorSettings:
     lesion_checkpoint: str | None = None
     lesion_thresholds: tuple[tuple[str, float], ...] = ()
     display_values: bool = False
+    viewer: bool = False
 
     def predictor(self, *, device: str | None = None) -> Predictor:
         """The networks.
@@ -79,6 +81,7 @@ class PredictorSettings:
             lesion_checkpoint=self.lesion_checkpoint,
             lesion_thresholds=dict(self.lesion_thresholds),
             display_values=self.display_values,
+            viewer=self.viewer,
         )
 
 

@@ -5,21 +5,23 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 import torch
 
 from covidct.errors import InputError, UsageError
 from covidct.inference.batch_results import results_of_batch
+from covidct.inference.viewer import make_viewer
 from covidct.sample import collate
 from covidct.transforms import prepare_image, to_sample
-from covidct.volume import Finding
+from covidct.volume import Finding, Volume
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from covidct.models import XRayLungSegmenter
     from covidct.preprocessing import Preprocessing
-    from covidct.result import ScanResult
+    from covidct.result import ScanResult, Viewer
     from covidct.tasks import BaseTask
     from covidct.volume import Image
 
@@ -54,6 +56,7 @@ def result_of_xray(
     id: str,
     segmenter: XRayLungSegmenter | None = None,
     explain: bool = True,
+    viewer: bool = False,
 ) -> ScanResult:
     """Classify a chest X-ray.
 
@@ -65,6 +68,7 @@ def result_of_xray(
         segmenter: finds the lungs; needed where the task sees masked X-rays.
         explain: put Grad-CAM of the most probable class that is no negative one into the picture, in the fixed scale of
             the task.
+        viewer: put the X-ray into the result at its own size too.
 
     Returns:
         The result, with the whole X-ray as its picture and the outline of its lungs where there is a network for them.
@@ -89,7 +93,16 @@ def result_of_xray(
         preview = replace(preview, slices=slices, words=(_SHOWN,))
     source = segmenter.mask_source if segmenter is not None and lungs is not None else "none"
     told = () if segmenter is None else (_area(lungs),)
-    return replace(result, preview=preview, mask_source=source, findings=told)
+    result = replace(result, preview=preview, mask_source=source, findings=told)
+    return replace(result, viewer=_viewer(image, result, lungs)) if viewer else result
+
+
+def _viewer(image: Image, result: ScanResult, lungs: NDArray[np.uint8] | None) -> Viewer:
+    """The X-ray as the only slice of a volume."""
+    height, width = image.spacing
+    grey = image.array if image.array.ndim == 2 else cv2.cvtColor(image.array, cv2.COLOR_RGB2GRAY)
+    whole = Volume(grey[None], np.diag([width, height, 1.0, 1.0]), image.modality, "unit")
+    return make_viewer(whole, result, lung_mask=None if lungs is None else lungs[None])
 
 
 def _area(lungs: NDArray[np.uint8] | None) -> Finding:
