@@ -36,10 +36,10 @@ class PredictionWriter(pl.Callback):
     ``volume_ml_<lung>`` of volumes or ``area_cm2`` of slices, research_use. Subjects are numbered in the order of the
     file, ``s0001``, so that slices of one can be told and none be traced.
 
-    Under several processes the rows are in the order of the data set, as Lightning's samplers deal it out, and a sample
-    that a sampler repeats is written once, told by its id. All processes gather, the first one writes, the whole file
-    or none. Lightning cannot share out a prediction of fewer samples than processes, unless its loader has a
-    ``DistributedSampler`` of its own.
+    Under several processes the rows are in the order of the data set, as samplers deal it out, and a sample that a
+    sampler repeats is written once, told by its id. All processes gather, the first one writes, the whole file or none.
+    Loaders of covidct's data modules share out any number of samples; with a loader of your own, Lightning cannot share
+    out a prediction of fewer samples than processes, unless it has a ``DistributedSampler``.
 
     Args:
         stages: of ``"val"`` (the latest validation), ``"test"`` and ``"predict"``.

@@ -182,6 +182,11 @@ class TaskCLI(LightningCLI):
 
     def run_test(self) -> None:
         """Metrics of the test part; with ``--out`` the report too."""
+        if self.config.get("out") is not None and self.trainer.world_size > 1:
+            raise UsageError(
+                "'covidct test --out' writes the report of one process: use --trainer.devices=1, or leave --out out and "
+                "add the callbacks MetricsReport and PredictionWriter, which write scores and predictions of several."
+            )
         (scores, *_) = self.trainer.test(self.task, datamodule=self.datamodule) or [{}]
         out = self.config.get("out")
         if out is None:
@@ -210,7 +215,10 @@ class TaskCLI(LightningCLI):
     def run_predict(self) -> None:
         """One table of the data module's prediction part: probabilities, volumes of the lungs, or detections."""
         if self.trainer.world_size > 1:
-            raise UsageError("'covidct predict' writes one table: use --trainer.devices=1.")
+            raise UsageError(
+                "'covidct predict' writes the table of one process: use --trainer.devices=1, or the callback "
+                "PredictionWriter in a program of your own, which writes that of several."
+            )
         if isinstance(self.task, SegmentationTask | DetectionTask):
             self._predict_masks(self.task)
             return

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import pytorch_lightning as pl
@@ -13,6 +11,7 @@ import torch
 from pytorch_lightning.trainer.states import TrainerStatus
 from torch.utils.data import DataLoader
 
+from covidct.cache_folder import default_cache_dir
 from covidct.datamodules.building import build_blocks
 from covidct.datamodules.contrast_sides import one_side, split_of_training
 from covidct.datamodules.entries import Entries
@@ -38,18 +37,10 @@ if TYPE_CHECKING:
     from covidct.labels import MaskType
     from covidct.preprocessing import Preprocessing
 
-__all__ = ("BaseDataModule", "default_cache_dir")
+__all__ = ("BaseDataModule",)
 
 _log = logging.getLogger(__name__)
 _SHOWN = 5  # failures that the error message spells out
-
-
-def default_cache_dir() -> Path:
-    """Where prepared scans go unless told: ``$COVIDCT_CACHE``, else ``covidct`` in ``$XDG_CACHE_HOME`` or ~/.cache."""
-    named = os.environ.get("COVIDCT_CACHE")
-    if named:
-        return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "covidct"
 
 
 class BaseDataModule(pl.LightningDataModule):
@@ -312,9 +303,9 @@ class BaseDataModule(pl.LightningDataModule):
         return self._evaluation_loader(self._require("test"))
 
     def predict_dataloader(self) -> DataLoader[Any]:
-        """Batches of all samples that can be used, labelled or not, in the data set's order."""
+        """Batches of all samples that can be used, labelled or not, in the data set's order, shared by the processes."""
         there = self._entries.sources
-        return self._plain_loader([record for record in self.dataset.records if record.source in there])
+        return self._evaluation_loader([record for record in self.dataset.records if record.source in there])
 
     def _needs_class(self) -> bool:
         """Whether the task of the trainer learns classes; so does whoever uses the data module without one."""

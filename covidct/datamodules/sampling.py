@@ -110,7 +110,7 @@ class EvaluationSampler(DistributedSampler[Any]):
     samples, whom the rest would wait for in vain.
 
     Args:
-        count: number of samples, at least 1.
+        count: number of samples.
         num_replicas: number of processes.
         rank: number of this process.
     """
@@ -118,7 +118,9 @@ class EvaluationSampler(DistributedSampler[Any]):
     def __init__(self, count: int, *, num_replicas: int = 1, rank: int = 0) -> None:
         """Deal."""
         super().__init__(cast("Any", range(count)), num_replicas=num_replicas, rank=rank, shuffle=False)
-        self._own = range(rank, count, num_replicas) or range(rank % count, rank % count + 1)
+        self._own = range(rank, count, num_replicas)
+        if count and not self._own:
+            self._own = range(rank % count, rank % count + 1)
 
     def __iter__(self) -> Iterator[Any]:
         """Indices of this process."""

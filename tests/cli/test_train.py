@@ -74,6 +74,16 @@ def test_test_writes_the_report(place: Path, checkpoint: Path, capsys: pytest.Ca
     assert RESEARCH_USE in (place / "report" / "report.html").read_text()
 
 
+@pytest.mark.parametrize("verb", ["test", "predict"])
+def test_what_one_process_writes_is_refused_to_several(
+    place: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    devices = ["--trainer.devices=2", "--trainer.strategy=ddp"]
+    assert main([verb, *DATA, "--ckpt_path", str(checkpoint), "--out=written", *TRAINER, *devices]) == 2
+    assert "use --trainer.devices=1" in " ".join(capsys.readouterr().err.split())
+    assert not (place / "written").exists()
+
+
 def test_validate_prints_metrics(place: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = [f"--ckpt_path={checkpoint}", *DATA, "--trainer.logger=false", "--trainer.accelerator=cpu"]
     assert main(["validate", *arguments]) == 0

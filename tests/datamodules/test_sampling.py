@@ -104,6 +104,10 @@ class IndexSampler(EpochSampler):
         return iter([draw.index for draw in super().__iter__()])
 
 
+def test_nothing_to_deal_out() -> None:
+    assert list(EvaluationSampler(0, num_replicas=2, rank=1)) == []
+
+
 @pytest.mark.parametrize("world", [1, 2, 3])
 @pytest.mark.parametrize("count", [1, 2, 7, 21])
 def test_evaluation_shows_every_sample_once_and_no_process_none(count: int, world: int) -> None:

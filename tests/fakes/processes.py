@@ -6,14 +6,21 @@ import multiprocessing
 import os
 import socket
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.strategies import DDPStrategy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+WAIT = timedelta(seconds=120)
+"""A process that waits longer for what the others have to say ends with an error: they hang. They need a second or two;
+a crowded machine a minute."""
 
 
 def run_processes(function: Callable[..., None], world: int, *arguments: object, seconds: float = 120.0) -> list[int]:
@@ -65,7 +72,7 @@ def trainer(world: int, **changes: Any) -> pl.Trainer:  # noqa: ANN401
     arguments: dict[str, Any] = {
         "accelerator": "cpu",
         "devices": world,
-        "strategy": "ddp" if world > 1 else "auto",
+        "strategy": DDPStrategy(timeout=WAIT) if world > 1 else "auto",
         "logger": False,
         "max_epochs": 1,
         "num_sanity_val_steps": 0,
