@@ -303,7 +303,7 @@ class BaseDataModule(pl.LightningDataModule):
         return self._evaluation_loader(self._require("test"))
 
     def predict_dataloader(self) -> DataLoader[Any]:
-        """Batches of all samples that can be used, labelled or not, in the data set's order, shared by the processes."""
+        """Batches of all samples that can be used, labelled or not, in the data set's order, shared by processes."""
         there = self._entries.sources
         return self._evaluation_loader([record for record in self.dataset.records if record.source in there])
 
