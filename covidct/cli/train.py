@@ -185,7 +185,7 @@ class TaskCLI(LightningCLI):
         if self.config.get("out") is not None and self.trainer.world_size > 1:
             raise UsageError(
                 "'covidct test --out' writes the report of one process: use --trainer.devices=1, or leave --out out "
-                "and add the callbacks MetricsReport and PredictionWriter, which write scores and predictions of several."
+                "and add the callbacks MetricsReport and PredictionWriter, which write those of several."
             )
         (scores, *_) = self.trainer.test(self.task, datamodule=self.datamodule) or [{}]
         out = self.config.get("out")
