@@ -38,6 +38,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         _refuse(host)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+    monkeypatch.setenv("COVIDCT_OFFLINE", "1")
 
 
 def _refuse(host: object) -> NoReturn:

@@ -140,7 +140,7 @@ def _cache(name: str) -> Check:
     import shutil
     import tempfile
 
-    from covidct.datamodules.base import default_cache_dir
+    from covidct.cache_folder import default_cache_dir
 
     folder = default_cache_dir()
     folder.mkdir(parents=True, exist_ok=True)

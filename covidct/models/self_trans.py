@@ -14,7 +14,7 @@ from covidct.errors import BatchError, UsageError
 from covidct.layers import Attention
 from covidct.models.contrastive_weights import is_checkpoint, read_contrastive
 from covidct.models.trunk import Trunk
-from covidct.weights import load_state
+from covidct.weights import load_state, weights_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -123,6 +123,7 @@ class SelfTransDenseNet(nn.Module):
             UsageError: when the backbone has no weights of that name.
             WeightsError: when they cannot be had, do not fit, or are of another backbone, attention or normalisation.
         """
+        weights = weights_path(weights)
         self.query.trunk.load_published(weights)
         if is_checkpoint(weights):
             load_state(self.query.head, read_contrastive(weights).head, source=weights)

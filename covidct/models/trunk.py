@@ -23,7 +23,7 @@ from covidct.models.imagenet import (
     statistics_buffer,
 )
 from covidct.models.volume_inputs import check_statistics
-from covidct.weights import batch_counters, imagenet_weights, load_state
+from covidct.weights import batch_counters, imagenet_weights, load_state, weights_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -121,15 +121,16 @@ class Trunk(nn.Module):
         """Load published weights; attention blocks keep theirs, the published classifier is left out.
 
         Args:
-            weights: name in torchvision's weights enum of the backbone, or path of a file with torchvision's names; or
-                a ``.ckpt`` file of :class:`covidct.tasks.SelfTransTask`, whose query trunk is taken whole, attention
-                too: backbone, attention, mean and standard deviation must be this network's, and it must have three
-                input channels. Running estimates are left out where this network keeps none.
+            weights: name in torchvision's weights enum of the backbone, name of published weights, or path of a file
+                with torchvision's names; or a ``.ckpt`` file of :class:`covidct.tasks.SelfTransTask`, whose query trunk
+                is taken whole, attention too: backbone, attention, mean and standard deviation must be this network's,
+                and it must have three input channels. Running estimates are left out where this network keeps none.
 
         Raises:
             UsageError: when the backbone has no weights of that name.
             WeightsError: when they cannot be had or do not fit.
         """
+        weights = weights_path(weights)
         if is_checkpoint(weights):
             self._load_contrastive(weights)
             return

@@ -15,7 +15,7 @@ from covidct.errors import BatchError, CheckpointError, UsageError
 from covidct.preprocessing import Preprocessing
 from covidct.sample import check_batch
 from covidct.tasks.pretrained_subjects import require_unseen
-from covidct.weights import RECORD_KEY
+from covidct.weights import RECORD_KEY, weights_path
 
 if TYPE_CHECKING:
     from pytorch_lightning.utilities.types import OptimizerConfig, OptimizerLRSchedulerConfig
@@ -115,7 +115,7 @@ class BaseTask(pl.LightningModule, ABC):
         """
         weights = self.hparams.get("weights")
         if weights is not None:
-            self.load_weights(weights)
+            self.load_weights(weights_path(weights))
 
     def load_weights(self, weights: str) -> None:
         """Take over the file or the named weights ``weights``: of the network's backbone, where a task says no more.

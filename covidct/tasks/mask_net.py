@@ -16,6 +16,7 @@ from covidct.models.mask_net_weights import read_detector
 from covidct.models.resnet_fpn import Backbone, Truncation
 from covidct.models.stored_network import network_arguments
 from covidct.tasks.classification import ClassificationTask
+from covidct.weights import weights_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -131,7 +132,7 @@ class CovidCTMaskNetTask(ClassificationTask):
             UsageError: when it was trained with another backbone, truncation or mask type, on slices of other grey
                 values, or, a classifier, for other classes.
         """
-        found = read_detector(weights)
+        found = read_detector(weights_path(weights))
         found.require(backbone=self.hparams["backbone"], truncation=self.hparams["truncation"])
         found.require(mask_type=self.hparams["mask_type"])
         self._require_same_slices(found)

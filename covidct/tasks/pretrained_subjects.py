@@ -9,7 +9,7 @@ import torch
 
 from covidct.errors import UsageError
 from covidct.models.contrastive_weights import is_checkpoint
-from covidct.weights import load_checkpoint
+from covidct.weights import load_checkpoint, weights_path
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,6 +41,7 @@ def pretrained_subjects(weights: str) -> Tensor:
     Raises:
         CheckpointError: when a checkpoint is damaged, or no task of covidct wrote it.
     """
+    weights = weights_path(weights)
     none = torch.empty(0, dtype=torch.int64)
     found: Tensor = load_checkpoint(weights).get(SUBJECTS_KEY, none) if is_checkpoint(weights) else none
     return found.clone()  # not mapped from the file

@@ -14,7 +14,6 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import nn
 
 from covidct.datamodules import BaseDataModule, CTSliceDataModule, CTVolumeDataModule, CXRDataModule
-from covidct.datamodules.base import default_cache_dir
 from covidct.errors import InputError, ManifestError, UsageError
 from covidct.sample import check_batch
 from tests.fakes.chests import FakeCXR, FakeSlices, FakeVolumes
@@ -310,16 +309,6 @@ def test_one_scan_can_be_predicted_and_a_cohort_only_tested(folder: Path) -> Non
     assert len(list(tested.test_dataloader())) == 12
     with pytest.raises(UsageError, match="no samples for train"):
         tested.train_dataloader()
-
-
-def test_cache_goes_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("COVIDCT_CACHE", str(tmp_path / "a"))
-    assert default_cache_dir() == tmp_path / "a"
-    monkeypatch.delenv("COVIDCT_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert default_cache_dir() == tmp_path / "covidct"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert default_cache_dir() == Path.home() / ".cache" / "covidct"
 
 
 def test_cohort_from_a_table(tmp_path: Path) -> None:
