@@ -9,6 +9,9 @@ from .insert_attention import insert_attention as insert_attention
 from .insert_attention import new_attention as new_attention
 from .mask_fusion import MaskFusion as MaskFusion
 from .recompute import recompute as recompute
+from .scan_norm import ScanNorm2d as ScanNorm2d
+from .scan_norm import forget_estimates as forget_estimates
+from .scan_norm import scans_apart as scans_apart
 from .slice_attention import SliceAttention as SliceAttention
 from .squeeze_excite import SqueezeExcite as SqueezeExcite
 
@@ -17,13 +20,16 @@ __all__ = (
     "Attention",
     "EfficientChannelAttention",
     "MaskFusion",
+    "ScanNorm2d",
     "SliceAttention",
     "SqueezeExcite",
     "adaptive_kernel_size",
     "evaluation",
     "fold_batch_norm",
     "fold_upsampling",
+    "forget_estimates",
     "insert_attention",
     "new_attention",
     "recompute",
+    "scans_apart",
 )

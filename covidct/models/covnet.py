@@ -14,6 +14,7 @@ from torch import nn
 from torchvision import models as tv
 
 from covidct.errors import UsageError
+from covidct.layers import scans_apart
 from covidct.models.csrnet import CSRNet
 from covidct.models.trunk import Trunk
 from covidct.models.volume_inputs import (
@@ -155,6 +156,9 @@ class COVNet(nn.Module):
         used = self.cam_slices(image, slice_mask)
         if not self.by_scan:
             rows = self._encode(slices_of(image, slice_mask))
+        elif slice_mask is None and torch.compiler.is_exporting():  # without a loop over the batch
+            with scans_apart(self.trunk, image.shape[0], image.shape[2]):
+                rows = self._pooled(slices_of(image, None))
         else:
             scans = image.transpose(1, 2).unbind()
             if slice_mask is not None:

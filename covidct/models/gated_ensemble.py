@@ -13,7 +13,7 @@ from covidct.errors import BatchError, UsageError
 from covidct.functional.fusion import FusionRule, fuse_probabilities
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from torch import Tensor
 
@@ -102,8 +102,10 @@ class GatedEnsemble(nn.Module):
             BatchError: when the shapes do not fit, a contrast is not finite, or the threshold is unknown.
             UsageError: when an expert is no classifier.
         """
-        high = self.side(contrast, len(image))
         given = {"image": image, "slice_mask": slice_mask, "lung_mask": lung_mask}
+        if torch.compiler.is_exporting():
+            return self._without_branches(given, contrast)
+        high = self.side(contrast, len(image))
         fused = image.new_zeros((len(image), self.num_classes), dtype=torch.float32)
         members = []
         for experts, weights, mine in ((self.low, self.low_weights, ~high), (self.high, self.high_weights, high)):
@@ -111,15 +113,31 @@ class GatedEnsemble(nn.Module):
             if not len(rows):
                 continue
             own = {name: None if value is None else value[rows] for name, value in given.items()}
-            logits = [_logits(expert(*(own[name] for name in _arguments(expert)))) for expert in experts]
+            logits = _all_logits(experts, own)
             if any(one.shape != (len(rows), self.num_classes) for one in logits):
                 raise UsageError(
                     "An expert of the gate gives maps, not one row of logits per scan: it is no classifier."
                 )
-            prob = torch.stack([one.float().softmax(-1) for one in logits])
-            fused = fused.index_put((rows,), fuse_probabilities(prob, weights, rule=self.fusion))
+            fused = fused.index_put((rows,), self._fuse(logits, weights))
             members.append((rows, logits))
         return {"logits": fused.clamp(min=_LEAST).log(), "high": high, "members": members}
+
+    def _without_branches(self, given: Mapping[str, Tensor | None], contrast: Tensor) -> dict[str, Any]:
+        """What an exported file does, which cannot choose what it computes: both sides, of which the gate takes one.
+
+        Nor can it refuse: the logits of a scan whose contrast is not finite are NaN.
+        """
+        sides = ((self.low, self.low_weights), (self.high, self.high_weights))
+        low_prob, high_prob = (self._fuse(_all_logits(experts, given), weights) for experts, weights in sides)
+        high = contrast.float() > self.threshold.float()
+        fused = torch.where(high[:, None], high_prob, low_prob).clamp(min=_LEAST).log()
+        known = contrast.float().isfinite()[:, None]
+        return {"logits": torch.where(known, fused, torch.full_like(fused, torch.nan)), "high": high, "members": []}
+
+    def _fuse(self, logits: list[Tensor], weights: Tensor) -> Tensor:
+        """Probabilities of one side."""
+        prob = torch.stack([one.float().softmax(-1) for one in logits])
+        return fuse_probabilities(prob, weights, rule=self.fusion)
 
     def side(self, contrast: Tensor, count: int) -> Tensor:
         """Which scans are of high contrast.
@@ -194,6 +212,11 @@ def _expert(one: Mapping[str, Any], num_classes: int) -> nn.Module:
 def _arguments(expert: nn.Module) -> list[str]:
     """Names of what an expert takes, in its order."""
     return list(inspect.signature(type(expert).forward).parameters)[1:]
+
+
+def _all_logits(experts: Iterable[nn.Module], given: Mapping[str, Tensor | None]) -> list[Tensor]:
+    """Logits of each expert."""
+    return [_logits(expert(*(given[name] for name in _arguments(expert)))) for expert in experts]
 
 
 def _logits(output: Tensor | dict[str, Tensor]) -> Tensor:

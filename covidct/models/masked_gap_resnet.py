@@ -244,7 +244,7 @@ class MaskedGAPResNet(nn.Module):
         """(N, 1, H, W) masks to (N, 1, h, w) weights."""
         if self.pooling == "mask":
             return mask_weights(masks, size, self.sigma)
-        return masks.new_full((len(masks), 1, *size), 1 / (size[0] * size[1]), dtype=torch.float32)
+        return masks.new_full((masks.shape[0], 1, *size), 1 / (size[0] * size[1]), dtype=torch.float32)
 
     def _pixels(self, slices: Tensor) -> tuple[int, int]:
         """Height and width in pixels at which slices (..., H, W) enter the trunk."""
@@ -264,7 +264,7 @@ def used_slices(lung_mask: Tensor, slice_mask: Tensor | None) -> Tensor:
     lung = (lung_mask > 0).flatten(3).any(3)[:, 0]
     real = torch.ones_like(lung) if slice_mask is None else slice_mask
     lung = lung & real
-    return torch.where(lung.any(1, keepdim=True), lung, real)
+    return lung | (real & ~lung.any(1, keepdim=True))
 
 
 def _require(condition: bool, message: str) -> None:

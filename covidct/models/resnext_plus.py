@@ -7,7 +7,6 @@ III and IV; "document" below. What it leaves open is a recommendation here and a
 from __future__ import annotations
 
 from contextlib import nullcontext
-from functools import partial
 from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
@@ -18,7 +17,7 @@ from torchvision import models as tv
 from torchvision.models.resnet import BasicBlock
 
 from covidct.errors import BatchError, UsageError
-from covidct.layers import CBAM, MaskFusion, SliceAttention, recompute
+from covidct.layers import CBAM, MaskFusion, ScanNorm2d, SliceAttention, recompute, scans_apart
 from covidct.models.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from covidct.models.volume_inputs import (
     check_real,
@@ -27,6 +26,7 @@ from covidct.models.volume_inputs import (
     check_volumes,
     resized,
     slice_pixels,
+    slices_of,
 )
 from covidct.weights import imagenet_weights, load_state
 
@@ -169,8 +169,7 @@ class ResNeXtPlus(nn.Module):
         if lung_mask is None and self.uses_mask:
             raise BatchError("The network fuses 'lung_mask' with the image: give one, or use the variant 'N-MSCA'.")
         if slice_mask is None:
-            features = [self._encode(v, m) for v, m in _volumes(image, lung_mask)]
-            states, alpha = self._read(torch.stack(features), None)
+            states, alpha = self._read(self._encode_all(image, lung_mask), None)
             return self._result(states, alpha)
         check_real(slice_mask)
         features = [
@@ -207,7 +206,7 @@ class ResNeXtPlus(nn.Module):
             (N, F, h, w); 7 x 7 for 224 x 224 pixels.
         """
         size = slice_pixels(slices.shape[-2], slices.shape[-1], self.slice_size)
-        check_statistics(len(slices), size)
+        check_statistics(slices.shape[0], size)
         x = (resized(slices, size) - self.mean) / self.std  # one channel becomes three here
         if self.uses_mask and masks is not None:
             x = self.first(x, F.interpolate((masks > 0).to(x.dtype), size, mode="nearest-exact"))
@@ -221,6 +220,15 @@ class ResNeXtPlus(nn.Module):
         for layer in self.trunk.values():
             maps = layer(maps)
         return maps
+
+    def _encode_all(self, image: Tensor, lung_mask: Tensor | None) -> Tensor:
+        """Volumes without padding, as in :meth:`forward`, to (B, D, F) float32 features."""
+        if not torch.compiler.is_exporting():  # volume by volume: bounds the memory
+            return torch.stack([self._encode(volume, mask) for volume, mask in _volumes(image, lung_mask)])
+        scans = image.shape[0], image.shape[2]
+        masks = None if lung_mask is None else slices_of(lung_mask, None)
+        with scans_apart(self, *scans):
+            return self._encode(slices_of(image, None), masks).reshape(*scans, -1)
 
     def _encode(self, slices: Tensor, masks: Tensor | None) -> Tensor:
         """(N, C, H, W) slices of one volume to (N, F) float32 features."""
@@ -258,10 +266,9 @@ class ResNeXtPlus(nn.Module):
 
 def _resnet(backbone: Backbone) -> tv.ResNet:
     """A torchvision network whose batch normalisation keeps no running estimates."""
-    norm = partial(nn.BatchNorm2d, track_running_stats=False)
     if backbone == "resnet10":
-        return tv.ResNet(BasicBlock, [1, 1, 1, 1], norm_layer=norm)
-    network: tv.ResNet = tv.get_model(backbone, weights=None, norm_layer=norm)
+        return tv.ResNet(BasicBlock, [1, 1, 1, 1], norm_layer=ScanNorm2d)
+    network: tv.ResNet = tv.get_model(backbone, weights=None, norm_layer=ScanNorm2d)
     return network
 
 

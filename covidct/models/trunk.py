@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision import models as tv
 
 from covidct.errors import BatchError, UsageError, WeightsError
-from covidct.layers import Attention, insert_attention, recompute
+from covidct.layers import Attention, forget_estimates, insert_attention, recompute
 from covidct.models.contrastive_weights import is_checkpoint, read_contrastive
 from covidct.models.imagenet import (
     IMAGENET_GREY_MEAN,
@@ -101,9 +101,7 @@ class Trunk(nn.Module):
             # one keeps its input for the backward pass: torchvision's works in place and overwrites its output.
             network.features.add_module("relu5", nn.Threshold(0.0, 0.0))
         if not running_estimates:
-            for norm in _norms(network):
-                norm.running_mean = norm.running_var = norm.num_batches_tracked = None
-                norm.track_running_stats = False
+            forget_estimates(network)
         self.backbone, self.in_channels, self.attention = backbone, in_channels, attention
         self.width = last.in_features
         self.last_maps = next((name for name in _LAST_MAPS if hasattr(network, name)), None)
@@ -235,7 +233,7 @@ class Trunk(nn.Module):
         height, width = images.shape[-2:]
         self._require_size(height, width)
         if any(norm.training or not norm.track_running_stats for norm in _norms(self.network)):
-            check_statistics(len(images), (height, width))
+            check_statistics(images.shape[0], (height, width))
         x = (images - self.mean) / self.std
         x = x.expand(-1, self.in_channels, -1, -1)  # statistics of one channel leave one
         return x.contiguous(memory_format=torch.channels_last)

@@ -261,7 +261,8 @@ def _lowest(side: int, pools: int, lost: int) -> int:
     returns ``step * n - lost * (step - 1)``, where ``lost`` is what the two convolutions of a level take away.
     """
     step = 1 << pools
-    return max(lost * (step - 1) // step + 1, -((lost * (2 * step - 1) - side) // step))
+    lowest = -((lost * (2 * step - 1) - side) // step)
+    return max(lost * (step - 1) // step + 1, lowest) if lost else lowest  # a side of any size leaves one of 1
 
 
 def _check_counts(in_channels: int, num_classes: int, channels: Sequence[int]) -> None:
