@@ -166,8 +166,8 @@ def _values_by_pydicom(item: Item) -> dict[str, Any]:
     return values
 
 
-def header_dataset(item: Item, tags: list[int]) -> Any:  # noqa: ANN401 - pydicom has no types
-    """Parse the named elements of a file, but no pixels, with pydicom.
+def header_dataset(item: Item, tags: list[int] | None) -> Any:  # noqa: ANN401 - pydicom has no types
+    """Parse the named elements of a file (None: all of them), but no pixels, with pydicom.
 
     Raises:
         InputError: when the header is damaged.

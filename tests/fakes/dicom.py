@@ -180,6 +180,36 @@ def edit(path: Path, **elements: object) -> None:
     dataset.save_as(path)
 
 
+PATIENT = {
+    "PatientName": "Doe^Jane",
+    "PatientID": "ID-17",
+    "PatientBirthDate": "19600229",
+    "PatientSex": "F",
+    "PatientAge": "060Y",
+    "PatientComments": "none",
+    "StudyDate": "20200311",
+    "StudyTime": "101112.5",
+    "StudyID": "S-3",
+    "AccessionNumber": "A-99",
+    "ReferringPhysicianName": "Roe^Richard",
+    "StudyDescription": "CT chest",
+}
+"""Elements of the Patient and Study modules, as :func:`identify` writes them."""
+
+
+def identify(paths: Sequence[Path], **elements: object) -> None:
+    """Give the objects of a series a patient, a study and a frame of reference; None leaves an element out."""
+    values = PATIENT | {"StudyInstanceUID": generate_uid(), "FrameOfReferenceUID": generate_uid()} | elements
+    for path in paths:
+        dataset = pydicom.dcmread(path)
+        for keyword, value in values.items():
+            if value is None:
+                dataset.pop(keyword, None)
+            else:
+                setattr(dataset, keyword, value)
+        dataset.save_as(path)
+
+
 def save(dataset: FileDataset, path: Path, syntax: str) -> None:
     """Store in a transfer syntax; compresses with pydicom's encoders, JPEG lossless with GDCM."""
     if syntax == JPEGLosslessSV1:
