@@ -24,7 +24,7 @@ __all__ = (
     "Viewer",
 )
 
-_PICTURES = ("preview", "montage", "lesion_preview", "region_preview", "viewer")  # not part of the JSON
+_HEAVY = ("preview", "montage", "lesion_preview", "region_preview", "viewer", "contents")  # not part of the JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,11 +188,13 @@ class ScanResult:
             pixels of the scan's slice); empty for other networks.
         seconds: time per step.
         label: the true class when the manifest gives it, else empty.
+        files: names of what was written beside the record (masks, DICOM objects), in the folder of the cohort.
         preview: pictures for the report, not part of the JSON.
         montage: slice attention in pictures, not part of the JSON.
         lesion_preview: lesions in pictures, not part of the JSON.
         region_preview: the best regions in pictures, not part of the JSON.
         viewer: every slice in pictures, not part of the JSON.
+        contents: bytes of each of ``files``, not part of the JSON; DICOM objects among them name the patient.
     """
 
     id: str
@@ -213,18 +215,20 @@ class ScanResult:
     regions: tuple[dict[str, Any], ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
     label: str = ""
+    files: tuple[str, ...] = ()
     preview: Preview | None = None
     montage: AttentionMontage | None = None
     lesion_preview: LesionPreview | None = None
     region_preview: LesionPreview | None = None
     viewer: Viewer | None = None
+    contents: dict[str, bytes] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON, without the pictures."""
+        """Plain data for JSON, without pictures and files."""
         bare = replace(  # no pixel is copied
-            self, preview=None, montage=None, lesion_preview=None, region_preview=None, viewer=None
+            self, preview=None, montage=None, lesion_preview=None, region_preview=None, viewer=None, contents={}
         )
-        return {key: value for key, value in asdict(bare).items() if key not in _PICTURES}
+        return {key: value for key, value in asdict(bare).items() if key not in _HEAVY}
 
 
 @dataclass(frozen=True, slots=True)

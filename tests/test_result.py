@@ -28,6 +28,7 @@ def test_a_record_has_everything_but_the_pictures() -> None:
         "lesion_preview",
         "region_preview",
         "viewer",
+        "contents",
     }
     assert json.loads(json.dumps(plain(record)))["lesions"] == [row | {"unknown": ["hu"]}]
     assert record["lesion_source"] == "checkpoint:ab"
