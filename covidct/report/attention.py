@@ -59,8 +59,14 @@ class AttentionView:
     positive: str
 
 
-def attention_view(scan: ScanResult) -> AttentionView | None:
-    """Prepare the slice attention of a scan for a template; None without any."""
+def attention_view(scan: ScanResult, *, along: Sequence[float] = ()) -> AttentionView | None:
+    """Prepare the slice attention of a scan for a template; None without any.
+
+    Args:
+        scan: the result.
+        along: N times the share at each slice of a viewer, over which the chart then goes, without dots; empty without
+            a viewer.
+    """
     times = times_even(scan)
     count = sum(map(math.isfinite, times))
     if not count:
@@ -72,7 +78,10 @@ def attention_view(scan: ScanResult) -> AttentionView | None:
         found = index in scan.positive_slices
         pairs.append(MontagePair(index, width, height, data_uri(slice_), data_uri(faded), times[index], found))
     return AttentionView(
-        attention_chart(times, shown=[pair.index for pair in pairs]), pairs, count, index_ranges(scan.positive_slices)
+        attention_chart(along or times, shown=[] if along else [pair.index for pair in pairs]),
+        pairs,
+        count,
+        index_ranges(scan.positive_slices),
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from covidct.report.attention import attention_view
+from covidct.report.attention import attention_view, times_even
 from covidct.report.figures import score_chart
 from covidct.report.lesions import lesion_view, region_view
 from covidct.report.pages import local_link, write_page
+from covidct.report.viewer import slice_values, viewer_view
 from covidct.report.views import scan_view
 from covidct.report.words import facts, geometry_sentence
 
@@ -33,20 +35,27 @@ def write_scan_page(
         path: the HTML file to write.
         back: relative link to the cohort's page.
     """
-    view = scan_view(scan, slices=None)
+    view, viewer = scan_view(scan, slices=None), viewer_view(scan)
+    shown, along = [picture.index for picture in view.pictures], list[float]()
+    charted = scan
+    if scan.viewer is not None:  # charts go over the slices of the scan, and lead to any of them
+        shown, along = [], slice_values(times_even(scan), scan.viewer)
+        charted = replace(scan, slice_scores=tuple(slice_values(scan.slice_scores, scan.viewer)))
     write_page(
         "scan.html",
         path,
         title=f"Scan {scan.id}",
         view=view,
         scan=scan,
-        chart=score_chart(scan, shown=[picture.index for picture in view.pictures]),
-        attention=attention_view(scan),
+        scripts=() if viewer is None else ("viewer.js",),
+        viewer=viewer,
+        chart=score_chart(charted, shown=shown),
+        attention=attention_view(scan, along=along),
         lesions=lesion_view(scan),
         regions=region_view(scan),
         geometry=geometry_sentence(scan.geometry),
         more_geometry=facts({key: value for key, value in scan.geometry.items() if key not in _TOLD}),
         total_seconds=sum(scan.seconds.values()),
-        facts=facts(run),
+        facts=facts({key: value for key, value in run.items() if key != "research_use"}),  # the page says it twice
         back=None if back is None else local_link(back),
     )

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = (
     "METRICS",
+    "NESTED",
     "class_colour",
     "class_title",
     "facts",
@@ -39,6 +40,9 @@ METRICS: Mapping[str, tuple[str, str]] = {
     "calibration_error": ("Calibration error", "mean gap between confidence and accuracy, 15 bins"),
 }
 """Metric to its title and what it means."""
+
+NESTED = " / "
+"""Between the names of a record inside a record, see :func:`facts`."""
 
 _NONE, _TIMES = "\N{EN DASH}", "\N{MULTIPLICATION SIGN}"
 _CLASSES = {"normal": "Normal", "cap": "Other pneumonia", "covid": "COVID-19", "non_covid": "Not COVID-19"}
@@ -116,7 +120,7 @@ def facts(record: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     for key, value in plain(record).items():
         name = f"{prefix}{key}".replace("_", " ")
         if isinstance(value, dict):
-            rows += facts(value, f"{name} / ")
+            rows += facts(value, f"{name}{NESTED}")
         elif value not in (None, "", []):
             rows.append((name, _text(value)))
     return rows
