@@ -138,35 +138,32 @@ def slice_values(values: Sequence[float], viewer: Viewer) -> list[float]:
     finite = np.isfinite(known[: len(places)])
     at, found = places[finite], known[: len(places)][finite]
     first = np.unique(at, return_index=True)[1]
-    found_along: list[float] = np.interp(
-        np.arange(count), at[first], found[first], left=math.nan, right=math.nan
-    ).tolist()
-    return found_along
+    return list(map(float, np.interp(np.arange(count), at[first], found[first], left=math.nan, right=math.nan)))
 
 
 def _layers(scan: ScanResult, viewer: Viewer) -> tuple[list[Layer], dict[str, Any]]:
     """Layers from the lowest to the highest, and their data by name."""
     layers: list[Layer] = []
     drawn: dict[str, Any] = {}
-    times = slice_values(times_even(scan), viewer)
+    times, lesions = slice_values(times_even(scan), viewer), any(viewer.lesions)
     if times:
         layers.append(Layer("attention", "Slice attention", 100, on=False))
         top = max(value for value in times if math.isfinite(value))
         drawn["attention"] = {"kind": "fade", "shares": _plain([value / top for value in times])}
     if viewer.cam is not None:
         title = f"Grad-CAM of {class_title(viewer.cam_class)}" if viewer.cam_class else "Grad-CAM"
-        layers.append(Layer("cam", title, round(100 * OPACITY), on=True, swatches=[("little to much", _HEAT_LINE)]))
+        layers.append(Layer("cam", title, round(100 * OPACITY), on=not lesions, swatches=[("little to much", _HEAT_LINE)]))
         drawn["cam"] = _heat(viewer.cam, np.rint(255 * heat_colours(np.arange(256) / 255)).astype(np.uint8).tolist())
     if viewer.weights is not None:
         orange = "#{:02x}{:02x}{:02x}".format(*_WEIGHT_COLOUR)
-        on = viewer.cam is None
+        on = viewer.cam is None and not lesions
         layers.append(
             Layer(
                 "weights", "Pooling weights", round(100 * _WEIGHT_OPACITY), on, [("where features are pooled", orange)]
             )
         )
         drawn["weights"] = _heat(viewer.weights, [list(_WEIGHT_COLOUR)] * 256)
-    if any(viewer.lesions):
+    if lesions:
         colours = ["#{:02x}{:02x}{:02x}".format(*colour) for colour in LESION_COLOURS]
         named = [(lesion_title(name), colour) for name, colour in zip(viewer.lesion_names[1:], colours, strict=False)]
         layers.append(Layer("lesions", "Lesions", round(100 * LESION_OPACITY), on=True, swatches=named))
@@ -201,7 +198,7 @@ def _values(viewer: Viewer) -> list[float]:
     if not viewer.knots:
         return list(range(256))
     hu, grey = zip(*viewer.knots, strict=True)
-    return np.round(np.interp(np.arange(256), grey, hu), 1).tolist()
+    return [round(float(value), 1) for value in np.interp(np.arange(256), grey, hu)]
 
 
 def _form(viewer: Viewer) -> str:
