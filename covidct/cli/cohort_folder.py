@@ -13,7 +13,14 @@ from covidct.atomic import atomic_path
 from covidct.cli.out_folder import check_out_folder
 from covidct.errors import UsageError
 from covidct.inference import Pseudonyms
-from covidct.report import write_cohort_csv, write_cohort_page, write_scan_json, write_scan_page, write_slices_csv
+from covidct.report import (
+    write_cohort_csv,
+    write_cohort_page,
+    write_cohort_parquet,
+    write_scan_json,
+    write_scan_page,
+    write_slices_csv,
+)
 from covidct.report.plain import plain
 from covidct.result import CohortResult, Preview, ScanResult
 from covidct.volume import Finding
@@ -33,14 +40,17 @@ _BINDING = (
     "lesion_thresholds",
     "display_values",
     "on_fault",
+    "masks",
+    "dicom",
     "covidct",
 )
 _RUN_KEYS = ("kind", "version", "research_use", "run")
 
 
 class CohortFolder:
-    """``index.html``, ``cohort.csv``, ``run.json``, ``inputs.csv`` and ``scans/<id>.json|html|npz``.
+    """``index.html``, ``cohort.csv|parquet``, ``run.json``, ``inputs.csv`` and ``scans/<id>.json|html|npz``.
 
+    The files of results (masks, DICOM objects) stand where their names say.
     Where the network has slice attention, ``slices.csv`` too.
     Nothing is written before the first scan succeeds, so that a run whose inputs are all refused leaves nothing behind.
 
@@ -83,7 +93,7 @@ class CohortFolder:
                 continue
             result = _read_result(record) if self.pseudonyms.is_unchanged(scan) else None
             if result is None:
-                record.unlink()
+                self._forget(record)
                 continue
             self._results[result.id] = result
             finished.add(scan)
@@ -109,7 +119,9 @@ class CohortFolder:
             for result in cohort.scans:
                 if result.status == "failed":
                     write_scan_json(result, self._file(result.id, "json"), run=self.run)
-            write_cohort_csv(cohort, self.out / "cohort.csv", class_names=self.run["preprocessing"]["classes"])
+            names = self.run["preprocessing"]["classes"]
+            write_cohort_csv(cohort, self.out / "cohort.csv", class_names=names)
+            write_cohort_parquet(cohort, self.out / "cohort.parquet", class_names=names)
             if any(scan.attention for scan in cohort.scans):
                 write_slices_csv(cohort, self.out / "slices.csv")
             links = {scan.id: f"scans/{scan.id}.html" for scan in cohort.scans if scan.status == "done"}
@@ -126,11 +138,20 @@ class CohortFolder:
             temporary.write_text(json.dumps(plain(self.run), indent=2) + "\n", encoding="utf-8")
 
     def _write(self, result: ScanResult) -> None:
-        """Write page, pictures and, last, the record: where the record is, the rest is too."""
+        """Write files, page, pictures and, last, the record: where the record is, the rest is too."""
+        for name, content in result.contents.items():
+            with atomic_path(self.out / name) as temporary:
+                temporary.write_bytes(content)
         write_scan_page(result, self.run, self._file(result.id, "html"), back="../index.html")
         if result.preview is not None:
             _write_preview(_lightest(result.preview), self._file(result.id, "npz"))
         write_scan_json(result, self._file(result.id, "json"), run=self.run)
+
+    def _forget(self, record: Path) -> None:
+        """Remove a record and the files that stand beside it, since nobody knows whether the next one has as many."""
+        for name in _files_of(record):
+            (self.out / name).unlink(missing_ok=True)
+        record.unlink()
 
     def _file(self, name: str, suffix: str) -> Path:
         return self.out / "scans" / f"{name}.{suffix}"
@@ -159,7 +180,14 @@ def _light(result: ScanResult) -> ScanResult:
     """A result with as few pictures as the cohort's page shows, so that a long run does not fill the memory."""
     preview = None if result.preview is None else _lightest(result.preview)
     return replace(
-        result, preview=preview, montage=None, lesion_preview=None, region_preview=None, viewer=None, regions=()
+        result,
+        preview=preview,
+        montage=None,
+        lesion_preview=None,
+        region_preview=None,
+        viewer=None,
+        regions=(),
+        contents={},
     )
 
 
@@ -203,11 +231,21 @@ def _read_result(path: Path) -> ScanResult | None:
         for key in ("slice_scores", "attention"):
             values[key] = tuple(float("nan") if score is None else score for score in values[key])
         values["positive_slices"] = tuple(values["positive_slices"])
+        values["files"] = tuple(values["files"])
         values["regions"] = ()  # they stay in the file, as after the run that wrote it
         values["lesions"] = tuple(_lesion_row(row) for row in values["lesions"])
         return ScanResult(**values, preview=_read_preview(path.with_suffix(".npz")))
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _files_of(record: Path) -> list[str]:
+    """Names of the files of a record, as far as they can be its own; none when it cannot be read."""
+    try:
+        names = json.loads(record.read_text(encoding="utf-8")).get("files", [])
+        return [name for name in names if name.startswith(("dicom/", "masks/")) and ".." not in name]
+    except (OSError, ValueError, AttributeError, TypeError):
+        return []
 
 
 def _lesion_row(row: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from covidct.cli.command import run_function
 from covidct.cli.console import error, make_table, note, placed, progress, research_use, results
 from covidct.cli.inspect import exit_code
 from covidct.errors import UsageError
+from covidct.io.names import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -48,6 +50,8 @@ def triage_inputs(
     rpn_nms: float | None = None,
     display_values: bool = False,
     viewer: bool = True,
+    masks: bool = True,
+    dicom: bool = False,
     processes: int = 1,
     dask: str | None = None,
 ) -> int:
@@ -58,12 +62,13 @@ def triage_inputs(
     A classifier of chest X-rays takes each picture and each DICOM file as one X-ray.
 
     The pre-processing is the one the checkpoint was trained with. One bad input does not stop the rest. Results are
-    named by pseudonyms; which input is behind one stands in OUT/inputs.csv alone, which is not to be shared.
+    named by pseudonyms; which input is behind one stands in OUT/inputs.csv alone, which is not to be shared. Nothing
+    else names a patient, but the DICOM objects in OUT/dicom where --dicom asks for them.
 
     Args:
         inputs: files, DICOM folders, zips, or folders with any of them.
         checkpoint: a .ckpt file that covidct wrote, of a classifier of CT volumes, CT slices or X-rays.
-        out: folder for index.html, cohort.csv and scans/.
+        out: folder for index.html, cohort.csv, cohort.parquet, scans/ and masks/.
         lung_checkpoint: a .ckpt file of a lung network, whose masks are then used; needed where the task was trained
             with them.
         resume: keep what an earlier run into the same folder has finished.
@@ -79,6 +84,10 @@ def triage_inputs(
             do not say it.
         viewer: put every slice of a scan into its page, to scroll through; --no-viewer makes pages of a tenth of the
             size.
+        masks: write the masks of lungs and lesions of CT scans as NIfTI on the scans' own grid; --no-masks leaves them
+            out.
+        dicom: write DICOM objects too, for CT scans that are DICOM series: segmentations, a structured report,
+            pictures; they carry the patient and study of their source. Needs pip install 'covidct[dicom]'.
         processes: examine so many scans at once, each in a process with networks of its own.
         dask: address of a Dask scheduler (tcp://host:8786), whose workers do the work; all must see the same paths.
 
@@ -106,6 +115,8 @@ def triage_inputs(
         lesion_thresholds=tuple(sorted(thresholds.items())),
         display_values=display_values,
         viewer=viewer,
+        masks=masks,
+        dicom=dicom,
     )
     predictor = settings.predictor()  # here too: what is wrong with the checkpoints is said before any scan is read
     scans = discover(inputs, single_pictures=predictor.by_images)
@@ -124,6 +135,8 @@ def triage_inputs(
     failed = sum(scan.status == "failed" for scan in cohort.scans)
     if failed < len(scans):
         _summary(cohort, folder, scans)
+    if dicom:
+        _tell_objects(cohort, folder)
     research_use()
     return exit_code(failed=failed, total=len(scans))
 
@@ -166,6 +179,19 @@ def _tell(scan: ScanInput, sentence: str) -> None:
     """Say what is wrong with a scan, for the person at the terminal."""
     series = f" (series {scan.series})" if scan.series else ""
     error(f"{placed(sentence, scan.path)}{series}")
+
+
+def _tell_objects(cohort: CohortResult, folder: CohortFolder) -> None:
+    """Say how many scans have DICOM objects, and why the others have none."""
+    from covidct.inference.result_files import NO_SOURCE
+
+    done = [scan for scan in cohort.scans if scan.status == "done"]
+    why = Counter(finding.message for scan in done for finding in scan.findings if finding.code == NO_SOURCE.code)
+    for message, count in why.items():
+        note(f"covidct: no DICOM objects of {counted(count, 'scan', 'scans')}: {message}")
+    if made := len(done) - why.total():
+        objects = f"{folder.out / 'dicom'}: DICOM objects of {counted(made, 'scan', 'scans')}, which name the patients."
+        results().print(objects, markup=False, soft_wrap=True)
 
 
 def _summary(cohort: CohortResult, folder: CohortFolder, scans: Sequence[ScanInput]) -> None:

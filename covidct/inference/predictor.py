@@ -16,10 +16,12 @@ from covidct.inference.lesion_network import find_lesion_network
 from covidct.inference.lesions import with_lesions
 from covidct.inference.lung_network import find_lung_network
 from covidct.inference.preview import finer_preview, make_montage
+from covidct.inference.result_files import NO_CT, FoundMasks, placed_file, result_files
 from covidct.inference.segment import LungSegmentation, lungs_if_any, segment_scan
 from covidct.inference.slice_classifier import result_of_slices
 from covidct.inference.viewer import make_viewer
 from covidct.inference.xrays import require_lungs, result_of_xray
+from covidct.io.dicom_terms import Algorithm, require_highdicom
 from covidct.models import LungSegmenter, XRayLungSegmenter
 from covidct.models.lesion_map import assumed_window
 from covidct.sample import collate
@@ -61,6 +63,8 @@ class Predictor:
         on_fault: what is done with wrong geometry.
         explain: whether the pictures have Grad-CAM.
         display_values: whether scans in display values are taken for the window of the training.
+        masks: whether results carry masks.
+        dicom: whether results carry DICOM objects.
 
     Args:
         checkpoint: a ``.ckpt`` file of a task on CT volumes, CT slices or chest X-rays.
@@ -75,11 +79,15 @@ class Predictor:
         display_values: take scans in display values (folders of pictures) for the window that slice and lesion networks
             were trained with, which pictures do not say; results get a finding.
         viewer: put every slice into the results, compressed (some megabytes each), for a page to scroll through.
+        masks: put the masks of CT scans that are read from files into the results, as NIfTI on the files' own grid.
+        dicom: put DICOM objects (segmentations, report, captures) of CT scans that are read from DICOM series into the
+            results; they name the patient. Other inputs get a finding.
 
     Raises:
         CheckpointError: when a file is damaged, pickled, or of a task of another kind.
         UsageError: when there is no such device, the lung network is missing, another one, or of no use to the task, a
-            lesion network is given for X-rays, or a threshold is out of range or given without a lesion network.
+            lesion network is given for X-rays, a threshold is out of range or given without a lesion network, or DICOM
+            objects are asked for without highdicom.
     """
 
     def __init__(
@@ -94,8 +102,12 @@ class Predictor:
         lesion_thresholds: Mapping[str, float] | None = None,
         display_values: bool = False,
         viewer: bool = False,
+        masks: bool = False,
+        dicom: bool = False,
     ) -> None:
         """Load the checkpoints."""
+        if dicom:
+            require_highdicom()
         task = load_task(checkpoint)
         if not isinstance(task, ClassificationTask):
             raise CheckpointError(
@@ -141,6 +153,8 @@ class Predictor:
         self.on_fault = on_fault
         self.explain = explain
         self.viewer = viewer
+        self.masks = masks
+        self.dicom = dicom
 
     def read(self, scan: ScanInput) -> Volume:
         """Read a scan; see :func:`covidct.io.read_scan`."""
@@ -167,10 +181,12 @@ class Predictor:
 
             with _timed(seconds, "read"):
                 image = read_image(scan.path)
-            return self.apply_xray(image, id=id, seconds=seconds)
+            result = self.apply_xray(image, id=id, seconds=seconds)
+            return replace(result, findings=(*result.findings, NO_CT)) if self.dicom else result
         with _timed(seconds, "read"):
             volume = self.read(scan)
-        return self.apply(volume, id=id, seconds=seconds)
+        result, found = self._applied(volume, id, seconds)
+        return self._with_files(result, found, scan) if self.masks or self.dicom else result
 
     def apply(self, volume: Volume, *, id: str, seconds: dict[str, float] | None = None) -> ScanResult:
         """Prepare and classify a volume.
@@ -183,28 +199,7 @@ class Predictor:
         Raises:
             InputError: when the volume has no lungs, no Hounsfield units or no geometry.
         """
-        seconds = dict(seconds or {})
-        diagnose = self._by_slices if self.by_slices else self._by_volume
-        result, lungs, maps = diagnose(volume, id, seconds)
-        found, lesions = result.findings, None
-        if self.lesion_segmenter is not None:
-            # a lung field has no sides, and more than the lungs in it
-            sided = lungs if lungs and lungs.mask_source != "lung_field" else self.segmenter
-            with _timed(seconds, "lesions"):
-                result, lesions = with_lesions(result, volume, segmenter=self.lesion_segmenter, lungs=sided)
-            found = (*found, *lesions.findings)
-        if self.viewer:
-            with _timed(seconds, "viewer"):
-                masks = (lungs.mask if lungs else None, lesions.mask if lesions else None)
-                viewer = make_viewer(volume, result, lung_mask=masks[0], lesion_mask=masks[1], maps=maps)
-            result = replace(result, viewer=viewer)
-        return replace(
-            result,
-            findings=(*volume.findings, *found),
-            geometry=_geometry(volume),
-            lungs_ml=dict(lungs.lungs_ml) if lungs else {},
-            seconds=seconds,
-        )
+        return self._applied(volume, id, dict(seconds or {}))[0]
 
     def apply_xray(self, image: Image, *, id: str, seconds: dict[str, float] | None = None) -> ScanResult:
         """Prepare and classify a chest X-ray.
@@ -235,6 +230,49 @@ class Predictor:
             "spacing": [round(step, 6) for step in image.spacing],
         }
         return replace(result, findings=(*image.findings, *result.findings), geometry=geometry, seconds=seconds)
+
+    def _applied(self, volume: Volume, id: str, seconds: dict[str, float]) -> tuple[ScanResult, FoundMasks]:
+        """What is known of a volume, and its masks; ``seconds`` goes on."""
+        diagnose = self._by_slices if self.by_slices else self._by_volume
+        result, lungs, maps = diagnose(volume, id, seconds)
+        found, lesions = result.findings, None
+        if self.lesion_segmenter is not None:
+            # a lung field has no sides, and more than the lungs in it
+            sided = lungs if lungs and lungs.mask_source != "lung_field" else self.segmenter
+            with _timed(seconds, "lesions"):
+                result, lesions = with_lesions(result, volume, segmenter=self.lesion_segmenter, lungs=sided)
+            found = (*found, *lesions.findings)
+        if self.viewer:
+            with _timed(seconds, "viewer"):
+                masks = (lungs.mask if lungs else None, lesions.mask if lesions else None)
+                viewer = make_viewer(volume, result, lung_mask=masks[0], lesion_mask=masks[1], maps=maps)
+            result = replace(result, viewer=viewer)
+        done = replace(
+            result,
+            findings=(*volume.findings, *found),
+            geometry=_geometry(volume),
+            lungs_ml=dict(lungs.lungs_ml) if lungs else {},
+            seconds=seconds,
+        )
+        return done, FoundMasks(volume, lungs, lesions)
+
+    def _with_files(self, result: ScanResult, found: FoundMasks, scan: ScanInput) -> ScanResult:
+        """The result with its masks and DICOM objects as files."""
+        seconds = dict(result.seconds)
+        with _timed(seconds, "files"):
+            files, told = result_files(
+                found,
+                scan,
+                masks=self.masks,
+                dicom=self.dicom,
+                on_fault=self.on_fault,
+                probabilities=result.probabilities,
+                classifier=Algorithm(f"covidct {type(self.task).__name__}", f"checkpoint:{self.sha256}"),
+                best=result.viewer.start if result.viewer else None,
+            )
+        contents = {placed_file(result.id, name): data for name, data in files.items()}
+        findings = (*result.findings, *told)
+        return replace(result, findings=findings, files=tuple(contents), contents=contents, seconds=seconds)
 
     def _by_volume(
         self, volume: Volume, id: str, seconds: dict[str, float]

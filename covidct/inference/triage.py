@@ -132,6 +132,8 @@ def run_record(predictor: Predictor) -> dict[str, Any]:
         "mask_source": predictor.mask_source,
         "on_fault": predictor.on_fault,
         "grad_cam": predictor.explain,
+        "masks": predictor.masks,
+        "dicom": predictor.dicom,
         "device": str(predictor.device),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -51,6 +51,8 @@ class PredictorSettings:
         lesion_thresholds: as there, as pairs.
         display_values: as there.
         viewer: as there.
+        masks: as there.
+        dicom: as there.
     """
 
     checkpoint: str
@@ -62,6 +64,8 @@ class PredictorSettings:
     lesion_thresholds: tuple[tuple[str, float], ...] = ()
     display_values: bool = False
     viewer: bool = False
+    masks: bool = False
+    dicom: bool = False
 
     def predictor(self, *, device: str | None = None) -> Predictor:
         """The networks.
@@ -82,6 +86,8 @@ class PredictorSettings:
             lesion_thresholds=dict(self.lesion_thresholds),
             display_values=self.display_values,
             viewer=self.viewer,
+            masks=self.masks,
+            dicom=self.dicom,
         )
 
 

@@ -47,6 +47,7 @@ from .study import write_study_csv as write_study_csv
 from .study import write_study_json as write_study_json
 from .study import write_study_page as write_study_page
 from .tables import write_cohort_csv as write_cohort_csv
+from .tables import write_cohort_parquet as write_cohort_parquet
 from .tables import write_metrics_json as write_metrics_json
 from .tables import write_predictions_csv as write_predictions_csv
 from .tables import write_scan_json as write_scan_json
@@ -81,6 +82,7 @@ __all__ = (
     "write_audit_page",
     "write_cohort_csv",
     "write_cohort_page",
+    "write_cohort_parquet",
     "write_curation_csv",
     "write_curation_json",
     "write_curation_page",

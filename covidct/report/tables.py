@@ -9,7 +9,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from covidct import RESEARCH_USE
-from covidct.atomic import atomic_write_text
+from covidct.atomic import atomic_path, atomic_write_text
 from covidct.report.attention import most_attended, times_even
 from covidct.report.plain import plain
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = (
     "write_cohort_csv",
+    "write_cohort_parquet",
     "write_csv",
     "write_json",
     "write_metrics_json",
@@ -30,6 +31,8 @@ __all__ = (
     "write_slices_csv",
 )
 
+_TEXTS = ("id", "status", "predicted", "label", "mask_source", "findings", "error", "research_use")
+_COUNTS = ("attention_slice", "positive_slices", "slices", "rows", "columns")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would run these: OWASP, "CSV injection"
 
 
@@ -75,6 +78,42 @@ def write_cohort_csv(
         class_names: classes of the columns; None takes those of the scans, so that a cohort without a single success
             has no such columns.
     """
+    rows, columns = _cohort_rows(cohort, class_names)
+    write_csv(rows, path, columns=columns)
+
+
+def write_cohort_parquet(
+    cohort: CohortResult, path: str | os.PathLike[str], *, class_names: Sequence[str] | None = None
+) -> None:
+    """Write the table of :func:`write_cohort_csv` as Parquet.
+
+    Texts are strings, counts 64-bit integers, all else float64; what is not known is null, so that a column has one
+    type in every cohort.
+
+    Args:
+        cohort: the results.
+        path: the file to write.
+        class_names: as there.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows, columns = _cohort_rows(cohort, class_names)
+    types = {**dict.fromkeys(_TEXTS, pa.string()), **dict.fromkeys(_COUNTS, pa.int64())}
+    arrays = [
+        pa.array([_known(row[column]) for row in rows], type=types.get(column, pa.float64())) for column in columns
+    ]
+    with atomic_path(path) as temporary:
+        pq.write_table(pa.table(arrays, names=columns), temporary, compression="zstd")
+
+
+def _known(value: object) -> object:
+    """The value, None for NaN."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _cohort_rows(cohort: CohortResult, class_names: Sequence[str] | None) -> tuple[list[dict[str, Any]], list[str]]:
+    """Rows and columns of the cohort's table."""
     names = class_columns(cohort, class_names)
     rows = []
     for scan in cohort.scans:
@@ -107,7 +146,7 @@ def write_cohort_csv(
                 "research_use": RESEARCH_USE,
             }
         )
-    write_csv(rows, path, columns=_cohort_columns(names, lesions=any(scan.lesions for scan in cohort.scans)))
+    return rows, _cohort_columns(names, lesions=any(scan.lesions for scan in cohort.scans))
 
 
 def _lesion_cells(scan: ScanResult) -> dict[str, float | None]:
