@@ -12,11 +12,12 @@ from covidct.curation.shortcuts import WARN_ABOVE
 from covidct.labels import WORDS
 from covidct.report.charts import Frame, Tick
 from covidct.report.eda_images import label_title
-from covidct.report.figures import Chart, Column, Dot, Rule, Trace
+from covidct.report.figures import Chart, Dot, Rule, Trace
+from covidct.report.histograms import stacked_columns, whole_ticks
 from covidct.report.words import class_colour
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from covidct.curation import CohortStatistics, ShortcutProbe
 
@@ -78,14 +79,14 @@ def contrast_chart(found: CohortStatistics) -> Chart | None:
         rules.append(Rule(frame.at_x(at), f"Otsu: {at:.3f}", left=at > (low + high) / 2))
     ticks = frame.x_ticks(np.linspace(low, high, 5).tolist(), form=".2f")
     title = "RMS contrast inside the body" if found.measure == "rms" else "Spread of intensities inside the body"
-    columns = _stacked(frame, counts, titles, "scans")
+    columns = stacked_columns(frame, counts, titles, _looks(counts), what="scans")
     return Chart(
         frame,
         f"{title}, scans by class",
         title,
         "",
         ticks,
-        frame.y_ticks(_whole_ticks(top)),
+        frame.y_ticks(whole_ticks(top)),
         traces=_legend(found.labels),
         columns=columns,
         rules=rules,
@@ -107,9 +108,9 @@ def month_chart(counts: Mapping[tuple[str, str], int], labels: Sequence[str], ti
     frame = Frame(width=380, height=220, x=(0, len(bins)), y=(0, 1.1 * top))
     step = math.ceil(len(bins) / 5)
     ticks = [Tick(frame.at_x(index + 0.5), bins[index]) for index in range(0, len(bins), step)]
-    columns = _stacked(frame, stacks, bins, what)
+    columns = stacked_columns(frame, stacks, bins, _looks(stacks), what=what)
     legend = _legend(labels)
-    axis = frame.y_ticks(_whole_ticks(top))
+    axis = frame.y_ticks(whole_ticks(top))
     return Chart(frame, title, "Month" if digits > 4 else "Year", "", ticks, axis, legend, columns=columns)
 
 
@@ -164,26 +165,6 @@ def _legend(labels: Sequence[str]) -> list[Trace]:
     return [Trace(label_title(label), label_colour(label, index), "") for index, label in enumerate(labels)]
 
 
-def _stacked(frame: Frame, counts: Mapping[str, Sequence[int]], bins: Sequence[str], what: str) -> list[Column]:
-    """One column per bin and class, on top of one another."""
-    columns = []
-    low, high = frame.x
-    step = (high - low) / len(bins)
-    gap = 0.08 * step
-    for number, title in enumerate(bins):
-        below = 0
-        for index, (label, of_label) in enumerate(counts.items()):
-            if not of_label[number]:
-                continue
-            left, right = frame.at_x(low + step * number + gap), frame.at_x(low + step * (number + 1) - gap)
-            bottom, top = frame.at_y(below), frame.at_y(below + of_label[number])
-            text = f"{title}, {label_title(label)}: {of_label[number]} {what}"
-            width, height = round(right - left, 1), round(bottom - top, 1)
-            columns.append(Column(left, top, width, height, label_colour(label, index), text))
-            below += of_label[number]
-    return columns
-
-
-def _whole_ticks(top: int) -> list[int]:
-    """Two whole numbers up to ``top``, or one."""
-    return sorted({max(1, top // 2), top})
+def _looks(labels: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Title and colour of each label."""
+    return {label: (label_title(label), label_colour(label, index)) for index, label in enumerate(labels)}

@@ -152,7 +152,9 @@ def _layers(scan: ScanResult, viewer: Viewer) -> tuple[list[Layer], dict[str, An
         drawn["attention"] = {"kind": "fade", "shares": _plain([value / top for value in times])}
     if viewer.cam is not None:
         title = f"Grad-CAM of {class_title(viewer.cam_class)}" if viewer.cam_class else "Grad-CAM"
-        layers.append(Layer("cam", title, round(100 * OPACITY), on=not lesions, swatches=[("little to much", _HEAT_LINE)]))
+        layers.append(
+            Layer("cam", title, round(100 * OPACITY), on=not lesions, swatches=[("little to much", _HEAT_LINE)])
+        )
         drawn["cam"] = _heat(viewer.cam, np.rint(255 * heat_colours(np.arange(256) / 255)).astype(np.uint8).tolist())
     if viewer.weights is not None:
         orange = "#{:02x}{:02x}{:02x}".format(*_WEIGHT_COLOUR)
