@@ -17,6 +17,7 @@ LEVELS = (
         "__init__",
         "atomic",
         "cache_folder",
+        "cards",
         "errors",
         "labels",
         "legacy_torch",

@@ -35,7 +35,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "predict": ("train", "predictions.csv of a checkpoint for a data module"),
     "study": ("study", "a published comparison as one command: train the variants, test, and compare beside the paper"),
     "convert": ("convert", "a trained file of COVID-CT-Mask-Net's author as a checkpoint for segment and triage"),
-    "list": ("list", "models, tasks, datasets, configs and trainers that are there"),
+    "list": ("list", "models, tasks, datasets, configs, trainers and published weights"),
     "doctor": ("doctor", "check the installation: versions, devices, decoders, cache, speed"),
 }
 """Verb to (module of this package, what it does)."""

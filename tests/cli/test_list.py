@@ -11,6 +11,7 @@ import pytest
 
 from covidct.__main__ import main
 from covidct.cli.list import catalogue, config_folder
+from covidct.weights import PublishedWeights
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +43,49 @@ def test_trainers_are_the_names_that_fit_takes() -> None:
 
 def test_json_has_one_entry_a_topic(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", "--json"]) == 0
-    assert set(json.loads(capsys.readouterr().out)) == {"models", "tasks", "datasets", "configs", "trainers"}
+    found = json.loads(capsys.readouterr().out)
+    assert set(found) == {"models", "tasks", "datasets", "configs", "trainers", "weights"}
+    assert found["trainers"]["cpu"] == {"summary": catalogue("trainers")["cpu"]}
+
+
+def test_json_of_models_and_datasets_has_their_cards(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "models", "--json"]) == 0
+    models = json.loads(capsys.readouterr().out)["models"]
+    assert list(models) == list(catalogue("models"))
+    assert models["COVNet"]["summary"] == catalogue("models")["COVNet"]
+    assert models["COVNet"]["card"]["configs"] == ["covnet.yaml"]
+    assert models["LungSegmenter"]["card"]["stem"] == "unet3d"
+    assert main(["list", "datasets", "--json"]) == 0
+    datasets = json.loads(capsys.readouterr().out)["datasets"]
+    assert datasets["BaseDataset"]["card"] is None
+    assert datasets["COVIDQUEx"]["card"]["counts"][-1]["number"] == 33_920
+
+
+def test_weights_are_published_ones_and_torchvisions(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = PublishedWeights(
+        name="covnet-test",
+        summary="a network of the tests",
+        url="https://example.org/net.ckpt",
+        mirrors=("https://mirror.example.org/net.ckpt",),
+        sha256="0123456789abcdef" * 4,
+        size=1024,
+        licence="Apache-2.0",
+        input="CT volume",
+        classes=("normal", "covid"),
+        card="covnet",
+    )
+    monkeypatch.setattr("covidct.cli.list.published_weights", lambda: {one.name: one})
+    assert main(["list", "weights"]) == 0
+    text = capsys.readouterr().out
+    assert "a network of the tests" in text
+    assert "IMAGENET1K_V1 of resnet50" in text
+    assert main(["list", "weights", "--json"]) == 0
+    weights = json.loads(capsys.readouterr().out)["weights"]
+    assert weights["covnet-test"]["mirrors"] == ["https://mirror.example.org/net.ckpt"]
+    assert weights["covnet-test"]["file_name"] == "covnet-test-0123456789abcdef.ckpt"
+    assert weights["IMAGENET1K_V1 of resnet50"]["licence"].startswith("unknown")
 
 
 def test_a_table_a_topic(capsys: pytest.CaptureFixture[str]) -> None:
