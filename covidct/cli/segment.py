@@ -41,6 +41,7 @@ def segment(
     rpn_nms: float | None = None,
     display_values: bool = False,
     overlays: bool = False,
+    dicom: bool = False,
 ) -> int:
     """Find the lungs or the lesions of a CT scan, or the lungs of X-rays, as labels on the image's own grid.
 
@@ -70,12 +71,19 @@ def segment(
         rpn_nms: the same of the proposals.
         display_values: take pictures for the window that the lesion network was trained with; they do not say it.
         overlays: write a picture with lesions in colour, boxes and scores beside each mask of lesions.
+        dicom: write DICOM objects too, into a folder OUT_dicom beside each mask: segmentations of lungs and lesions, a
+            structured report of their volumes, pictures. Of CT scans that are DICOM series; the objects carry the
+            patient and study of their source. Needs pip install 'covidct[dicom]'.
 
     Returns:
         0; of lesions and X-rays 1 when some inputs failed, 3 when all did.
     """
     from covidct.inference.lesion_network import given_thresholds
 
+    if dicom:
+        from covidct.io.dicom_terms import require_highdicom
+
+        require_highdicom()
     thresholds = given_thresholds(
         score_threshold=score_threshold, mask_threshold=mask_threshold, roi_nms=roi_nms, rpn_nms=rpn_nms
     )
@@ -87,7 +95,9 @@ def segment(
         segmenter, lungs = load_networks(
             checkpoint, lung_checkpoint, thresholds=thresholds, device=device, display_values=display_values
         )
-        code = segment_all_lesions(inputs, segmenter=segmenter, lungs=lungs, on_fault=on_fault, overlays=overlays)
+        code = segment_all_lesions(
+            inputs, segmenter=segmenter, lungs=lungs, on_fault=on_fault, overlays=overlays, dicom=dicom
+        )
         research_use()
         return code
     if thresholds or display_values or overlays or lung_checkpoint:
@@ -100,6 +110,8 @@ def segment(
 
         if series is not None:
             raise UsageError("--series is for CT scans, an X-ray is one image: leave it out.")
+        if dicom:
+            raise UsageError("--dicom is for CT series, not for X-rays: leave it out.")
         code = segment_xrays(scans, out, checkpoint=checkpoint, device=device)
         research_use()
         return code
@@ -107,7 +119,9 @@ def segment(
         raise UsageError(
             f"{len(scans)} scans are given, but lungs are found in one at a time: name one and its output."
         )
-    return _segment_lungs(scans[0], out, checkpoint=checkpoint, device=device, on_fault=on_fault, series=series)
+    _check_target(scans[0], out)
+    network = _segmenter(checkpoint, device)
+    return _segment_lungs(scans[0], out, segmenter=network, on_fault=on_fault, series=series, dicom=dicom)
 
 
 def _task_of(checkpoint: Path) -> str:
@@ -127,20 +141,24 @@ def _segment_lungs(
     scan: Path,
     out: Path,
     *,
-    checkpoint: Path | None,
-    device: str,
+    segmenter: LungSegmenter | None,
     on_fault: Literal["error", "repair", "warn"],
     series: str | None,
+    dicom: bool,
 ) -> int:
     """Write the lung mask of one scan."""
-    _check_target(scan, out)
+    from covidct.cli.dicom_folder import make_objects, require_series, write_objects
     from covidct.inference import segment_scan
+    from covidct.inference.result_files import FoundMasks
     from covidct.io import read_scan, write_mask
 
-    segmenter = _segmenter(checkpoint, device)
     try:
         volume = read_scan(scan, series=series, on_fault=on_fault)
+        if dicom:
+            require_series(volume)
         lungs = segment_scan(volume, segmenter=segmenter)
+        found = FoundMasks(volume, lungs)
+        objects = make_objects(found, scan, series=series, on_fault=on_fault) if dicom else {}
     except CovidctError as error:
         raise type(error)(placed(str(error), scan)) from error
     report_findings(volume.findings)
@@ -152,6 +170,9 @@ def _segment_lungs(
         markup=False,
         soft_wrap=True,
     )
+    if objects:
+        folder = write_objects(objects, out)
+        results().print(f"{folder}: DICOM objects, which name the patient.", markup=False, soft_wrap=True)
     research_use()
     return 0
 

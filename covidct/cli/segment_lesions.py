@@ -9,6 +9,7 @@ import numpy as np
 
 from covidct.atomic import atomic_path
 from covidct.cli.console import error, make_table, note, placed, progress, results
+from covidct.cli.dicom_folder import FOLDER, make_objects, mask_stem, require_series, write_objects
 from covidct.cli.inspect import exit_code, finding_line
 from covidct.cli.lesion_inputs import OVERLAY
 from covidct.cli.png import write_png
@@ -17,9 +18,11 @@ from covidct.explain.lesions import lesion_figure, lesion_overlay, lesion_title
 from covidct.inference.device import find_device
 from covidct.inference.lesions import display_slices, lesion_boxes, segment_lesions
 from covidct.inference.lung_network import find_lung_network
+from covidct.inference.result_files import FoundMasks
+from covidct.inference.segment import lungs_if_any
 from covidct.models import LesionSegmenter, LungSegmenter
 from covidct.report.words import figure
-from covidct.volume import Image
+from covidct.volume import Image, Volume
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
 
     from covidct.cli.lesion_inputs import LesionInput
     from covidct.inference import LesionSegmentation
-    from covidct.volume import Finding, Volume
+    from covidct.volume import Finding
 
 __all__ = ("load_networks", "segment_all_lesions")
 
@@ -74,6 +77,7 @@ def segment_all_lesions(
     lungs: LungSegmenter | None,
     on_fault: Literal["error", "repair", "warn"],
     overlays: bool,
+    dicom: bool = False,
 ) -> int:
     """Find the lesions of all inputs; one bad input does not stop the rest.
 
@@ -83,6 +87,7 @@ def segment_all_lesions(
         lungs: a lung network for the shares of the lungs; None: the classical mask.
         on_fault: what to do with wrong geometry.
         overlays: write a picture with the lesions in colour beside each mask.
+        dicom: write DICOM objects of lungs and lesions beside each mask; an input that is no DICOM series fails.
 
     Returns:
         0, 1 when some inputs failed, 3 when all did.
@@ -92,8 +97,14 @@ def segment_all_lesions(
         for one in inputs:
             try:
                 scan = _read(one, on_fault)
-                found = segment_lesions(scan, segmenter=segmenter, lungs=lungs)
+                if dicom:
+                    require_series(scan)
+                known = lungs_if_any(scan, segmenter=lungs) if isinstance(scan, Volume) else None
+                found = segment_lesions(scan, segmenter=segmenter, lungs=known or lungs)
                 _report((*scan.findings, *found.findings), one, among=len(inputs))
+                if dicom and isinstance(scan, Volume):
+                    masks = FoundMasks(scan, known, found)
+                    write_objects(make_objects(masks, one.path, series=one.series, on_fault=on_fault), one.target)
                 _write(one, scan, found, overlay=overlays, window=segmenter.preprocessing.window)
                 done.append((one, found))
                 step(one.path.name)
@@ -106,6 +117,8 @@ def segment_all_lesions(
                 step(f"{one.path.name} failed")
     if done:
         _print_table(done)
+        if dicom:
+            note(f"covidct: DICOM objects, which name the patients, are in the folders *{FOLDER} beside the masks.")
     return exit_code(failed=len(inputs) - len(done), total=len(inputs))
 
 
@@ -159,8 +172,7 @@ def _write(
 
 def _beside(target: Path) -> Path:
     """The picture of a mask: ``scan_overlay.png`` beside ``scan.nii.gz``."""
-    stem = target.name.removesuffix(".gz").removesuffix(".nii").removesuffix(target.suffix)
-    return target.with_name(f"{stem}{OVERLAY}.png")
+    return target.with_name(f"{mask_stem(target)}{OVERLAY}.png")
 
 
 def _print_table(done: Sequence[tuple[LesionInput, LesionSegmentation]]) -> None:

@@ -155,14 +155,14 @@ def dicom_objects(
         )
     drawn = {part.name: part for part in parts}
     lesions = drawn.get("lesions")
-    words = " ".join(f"{name} {value:.3f}" for name, value in (probabilities or {}).items())
+    words = ", ".join(f"{name} {value:.3f}" for name, value in (probabilities or {}).items())
     captures = result_captures(
         found.volume,
         lungs=drawn["lungs"].mask if "lungs" in drawn else None,
         lesions=None if lesions is None else lesions.mask,
         lesion_names=LESIONS if lesions is None else lesions.names,
         best=best,
-        words=[words] if words else [],
+        words=[f"Probabilities: {words}."] if words else [],
     )
     objects = dicom_captures(captures, source, algorithm=makers[0])
     return made | {f"sc_{number}.dcm": one for number, one in enumerate(objects, 1)}
