@@ -1,14 +1,20 @@
 """Sphinx configuration."""
 
+import sys
+from pathlib import Path
+
 from covidct import __version__
+
+sys.path.insert(0, str(Path(__file__).parent))  # for card_pages
 
 project = "covidct"
 copyright = "2026, the covidct developers"
 release = __version__
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["card_pages", "myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 html_theme = "furo"
 html_title = f"covidct {release}"
 exclude_patterns = ["_build"]
+html_extra_path = ["../covidct/report/schemas"]  # served where the schemas' $id says
 autodoc_member_order = "groupwise"
 autodoc_typehints = "description"
 autodoc_typehints_format = "short"
@@ -16,4 +22,5 @@ napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 myst_enable_extensions = ["colon_fence"]
+myst_heading_anchors = 3
 nb_execution_raise_on_error = True

@@ -32,6 +32,7 @@ from .otdd import write_otdd_csvs as write_otdd_csvs
 from .otdd import write_otdd_json as write_otdd_json
 from .otdd import write_otdd_page as write_otdd_page
 from .scan import write_scan_page as write_scan_page
+from .schema import result_schema as result_schema
 from .score_board import ScoreBoard as ScoreBoard
 from .score_board import ScoreDifference as ScoreDifference
 from .score_board import ScoreRow as ScoreRow
@@ -74,6 +75,7 @@ __all__ = (
     "label_distance_heat_map",
     "metric_figures",
     "morphology_panel",
+    "result_schema",
     "write_ablation_csv",
     "write_ablation_json",
     "write_ablation_page",

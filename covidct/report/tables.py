@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from covidct.result import CohortResult, ScanResult
 
 __all__ = (
+    "RECORD_VERSION",
     "write_cohort_csv",
     "write_cohort_parquet",
     "write_csv",
@@ -31,6 +32,9 @@ __all__ = (
     "write_slices_csv",
 )
 
+RECORD_VERSION = 1
+"""Of the record of a scan, see :func:`covidct.report.result_schema`."""
+
 _TEXTS = ("id", "status", "predicted", "label", "mask_source", "findings", "error", "research_use")
 _COUNTS = ("attention_slice", "positive_slices", "slices", "rows", "columns")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would run these: OWASP, "CSV injection"
@@ -40,11 +44,11 @@ def write_scan_json(scan: ScanResult, path: str | os.PathLike[str], *, run: Mapp
     """Write one scan's record.
 
     Args:
-        scan: the result; its pictures are left out.
+        scan: the result; its pictures and files are left out. :func:`covidct.report.result_schema` describes the rest.
         path: the file to write.
         run: what made it (versions, checkpoint hash, ...).
     """
-    head = {"kind": "covidct.scan_result", "version": 1, "research_use": RESEARCH_USE}
+    head = {"kind": "covidct.scan_result", "version": RECORD_VERSION, "research_use": RESEARCH_USE}
     write_json(head | scan.to_dict() | {"run": run or {}}, path)
 
 

@@ -9,9 +9,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from pyarrow import parquet
 
 from covidct import RESEARCH_USE
-from covidct.report import write_cohort_csv, write_metrics_json, write_predictions_csv, write_scan_json
+from covidct.report import (
+    write_cohort_csv,
+    write_cohort_parquet,
+    write_metrics_json,
+    write_predictions_csv,
+    write_scan_json,
+)
 from covidct.report.plain import plain
 from covidct.result import CohortResult, ScanResult
 from tests.report.samples import RUN, evaluated, failed, scan
@@ -38,6 +45,10 @@ COLUMNS = [
         "research_use",
     ),
 ]
+
+
+TEXTS = {"id", "status", "predicted", "label", "mask_source", "findings", "error", "research_use"}
+COUNTS = {"attention_slice", "positive_slices", "slices", "rows", "columns"}
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -125,3 +136,23 @@ def test_plain_turns_everything_into_json(tmp_path: Path) -> None:
     assert found["p"] == str(tmp_path)
     assert found["s"]["id"] == "x"
     assert (found["o"], found["n"], found["t"]) == ("(1+2j)", None, True)
+
+
+@pytest.mark.parametrize("cases", [4, 0])
+def test_the_parquet_table_is_the_csv_with_types(tmp_path: Path, cases: int) -> None:
+    cohort = evaluated(cases)[1] if cases else CohortResult((failed(1),), RUN)
+    names = ("normal", "cap", "covid")
+    write_cohort_csv(cohort, tmp_path / "cohort.csv", class_names=names)
+    write_cohort_parquet(cohort, tmp_path / "cohort.parquet", class_names=names)
+    table = parquet.read_table(tmp_path / "cohort.parquet")
+    assert table.column_names == COLUMNS
+    types = {field.name: str(field.type) for field in table.schema}
+    assert {name for name, kind in types.items() if kind == "string"} == TEXTS
+    assert {name for name, kind in types.items() if kind == "int64"} == COUNTS
+    assert {kind for name, kind in types.items() if name not in TEXTS | COUNTS} == {"double"}
+    for typed, written in zip(table.to_pylist(), rows(tmp_path / "cohort.csv"), strict=True):
+        for name, value in typed.items():
+            if value is None:
+                assert written[name] == ""
+            else:
+                assert type(value)(written[name]) == value
