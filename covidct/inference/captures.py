@@ -104,8 +104,8 @@ def _drawn(
             inside = (_fitted(lungs[index], size) == value).astype(np.uint8)
             lines, _ = cv2.findContours(inside, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
             cv2.polylines(pixels, list(lines), True, STRUCTURES[LUNGS[value]].colour, 1, cv2.LINE_AA)
-    for colour, width in (((0, 0, 0), 5), (_WHITE, 2)):  # letters that are read on air and on tissue
-        cv2.putText(pixels, "R", (8, size[1] // 2), cv2.FONT_HERSHEY_SIMPLEX, 0.8, colour, width, cv2.LINE_AA)
+    for colour, thick in (((0, 0, 0), 5), (_WHITE, 2)):  # letters that are read on air and on tissue
+        cv2.putText(pixels, "R", (8, size[1] // 2), cv2.FONT_HERSHEY_SIMPLEX, 0.8, colour, thick, cv2.LINE_AA)
     return pixels, (height / size[1], width / size[0])
 
 
