@@ -39,7 +39,7 @@ def restore_random_states(trainer: pl.Trainer, states: dict[str, Tensor]) -> Non
     for name, rows in states.items():
         if name not in own or rows.shape != (trainer.world_size, len(own[name])):
             continue
-        row = rows[trainer.global_rank]
+        row = rows[trainer.global_rank].clone()  # torch takes no view for a state
         if name == "cuda":
             torch.cuda.set_rng_state(row, device)
         elif name == "torch":

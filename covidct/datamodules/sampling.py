@@ -141,21 +141,22 @@ class ResumableLoader(DataLoader[Any]):
     _first = 0
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        """Batches of the epoch, or what is left of it after :meth:`load_state_dict`."""
+        """Batches of the epoch, or what is left of it after :meth:`load_state_dict`.
+
+        Nothing is drawn before the first batch is asked for: in a training that goes on, Lightning makes the iterator
+        first and tells the sampler the epoch then, and worker processes would have drawn that of the epoch before.
+        """
         self._yielded, self._first = self._first, 0
         # Without workers the loader's own iterator would add a tenth to the cost of a batch that lies in the cache.
         direct = self.num_workers == 0 and not self.pin_memory and hasattr(self.dataset, "__getitems__")
-        return self._count(self._direct() if direct else super().__iter__())
+        for batch in self._direct() if direct else super().__iter__():
+            self._yielded += 1
+            yield batch
 
     def _direct(self) -> Iterator[Any]:
         dataset: Any = self.dataset
         for draws in cast("Iterable[Any]", self.batch_sampler):
             yield self.collate_fn(dataset.__getitems__(draws))
-
-    def _count(self, batches: Iterator[Any]) -> Iterator[Any]:
-        for batch in batches:
-            self._yielded += 1
-            yield batch
 
     def state_dict(self) -> dict[str, int]:
         """Epoch and number of batches given in it: plain numbers."""
