@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import highdicom as hd
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -14,7 +15,7 @@ from covidct import RESEARCH_USE
 from covidct.__main__ import main
 from covidct.weights import sha256_file
 from tests.fakes.checkpoint import phantom, write_nifti
-from tests.fakes.dicom import write_series
+from tests.fakes.dicom import identify, write_series
 from tests.fakes.lung_network import two_tone, write_lung_checkpoint
 
 
@@ -153,3 +154,34 @@ def test_real_scans(real_data: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(sitk.GetArrayFromImage(a), sitk.GetArrayFromImage(b))
     lungs = sitk.GetArrayFromImage(sitk.ReadImage(str(real_data / "ct_cip/wholeLung-64.nrrd")))
     assert dice(sitk.GetArrayFromImage(a), lungs) > 0.93
+
+
+def test_dicom_objects_beside_the_mask(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    volume = phantom().volume
+    identify(write_series(tmp_path / "ct", np.rint(volume.array), spacing=volume.spacing))
+    out = tmp_path / "out" / "lungs.nii.gz"
+    folder = tmp_path / "out" / "lungs_dicom"
+    folder.mkdir(parents=True)
+    (folder / "sc_9.dcm").write_bytes(b"of an earlier run")
+    (folder / "notes.txt").write_text("of the user")
+    assert main(["segment", str(tmp_path / "ct"), str(out), "--dicom"]) == 0
+    assert "name the patient" in capsys.readouterr().out
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"seg_lungs.dcm", "sr.dcm", "notes.txt", *(f"sc_{number}.dcm" for number in range(1, 7))}
+    segmentation = hd.seg.segread(folder / "seg_lungs.dcm")
+    written = sitk.GetArrayFromImage(sitk.ReadImage(str(out)))
+    assert int(segmentation.pixel_array.sum()) == np.count_nonzero(written)
+    content: Any = hd.sr.srread(folder / "sr.dcm").content
+    assert content.get_image_measurement_groups() == []
+    found = content.get_volumetric_roi_measurement_groups()
+    voxel = np.prod(volume.spacing) / 1000
+    assert [group.get_measurements()[0].value for group in found] == pytest.approx(
+        [np.count_nonzero(written == value) * voxel for value in (1, 2)], rel=1e-4
+    )
+
+
+def test_dicom_objects_of_what_is_no_series_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scan = write_nifti(tmp_path / "scan.nii.gz", phantom())
+    assert main(["segment", str(scan), str(tmp_path / "m.nii.gz"), "--dicom"]) == 3
+    assert "leave --dicom out" in capsys.readouterr().err
+    assert not (tmp_path / "m.nii.gz").exists()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import highdicom as hd
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -17,7 +18,7 @@ from covidct.__main__ import main
 from covidct.models import LesionMaskRCNN
 from covidct.weights import sha256_file
 from tests.fakes.checkpoint import phantom, write_nifti
-from tests.fakes.dicom import write_series
+from tests.fakes.dicom import identify, write_series
 from tests.fakes.lesion_network import RECORD, detect_by_grey_value, write_lesion_checkpoint
 from tests.fakes.lung_network import two_tone, write_lung_checkpoint
 
@@ -271,3 +272,34 @@ def test_a_real_series(real_data: Path, tmp_path: Path, lesions: Path, monkeypat
     out = tmp_path / "scan.nii.gz"
     assert main(["segment", str(series), str(out), "--checkpoint", str(lesions), "--overlays"]) == 0
     assert sitk.GetArrayFromImage(sitk.ReadImage(str(out))).shape == (64, 512, 512)
+
+
+def test_dicom_objects_of_lungs_and_lesions_and_none_of_a_picture(
+    lesions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    volume = phantom().volume
+    inputs = tmp_path / "in"
+    identify(write_series(inputs / "ct", np.rint(volume.array), spacing=volume.spacing))
+    write_nifti(inputs / "plain.nii.gz", phantom(1))
+    out = tmp_path / "out"
+    arguments = ["segment", str(inputs / "ct"), str(inputs / "plain.nii.gz"), str(out), "--checkpoint", str(lesions)]
+    assert main([*arguments, "--dicom"]) == 1
+    told = capsys.readouterr().err
+    assert "plain.nii.gz" in told
+    assert "leave --dicom out" in told
+    assert (out / "ct.nii.gz").is_file()
+    assert not (out / "plain.nii.gz").exists()
+    written: Any = sitk.GetArrayFromImage(sitk.ReadImage(str(out / "ct.nii.gz")))
+    segmentation = hd.seg.segread(out / "ct_dicom" / "seg_lesions.dcm")
+    numbers = {item.segmented_property_type.meaning: item.segment_number for item in segmentation.SegmentSequence}
+    frames = segmentation.pixel_array
+    for meaning, value in (("Ground glass opacity", 1), ("Lung consolidation", 2)):
+        own = [
+            frame.sum()
+            for frame, groups in zip(frames, segmentation.PerFrameFunctionalGroupsSequence, strict=True)
+            if groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber == numbers.get(meaning)
+        ]
+        assert sum(own) == np.count_nonzero(written == value)
+    assert hd.seg.segread(out / "ct_dicom" / "seg_lungs.dcm").SeriesInstanceUID == segmentation.SeriesInstanceUID
+    (made,) = segmentation.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence
+    assert made.AlgorithmParameters == f"weights_sha256={sha256_file(lesions)}"
