@@ -89,6 +89,7 @@ def _environment() -> Environment:
         interval=words.interval,
         mask_words=words.mask_words,
         span_percent=words.span_percent,
+        value=words.value,
         p_value=words.p_value,
         seconds=words.seconds,
         class_title=words.class_title,

@@ -67,7 +67,7 @@ def thumbnail(preview: Preview, *, size: int = 96) -> str:
     """Data URI (JPEG) of the middle slice, ``size`` pixels wide: a table of a thousand stays a few megabytes."""
     image = preview.slices[len(preview.slices) // 2]
     height = max(1, round(size * image.shape[0] / image.shape[1]))
-    return data_uri(cv2.resize(image, (size, height), interpolation=cv2.INTER_AREA), ".jpg")
+    return data_uri(cv2.resize(image, (size, height), interpolation=cv2.INTER_AREA), ".jpg", quality=70)
 
 
 def _picture(preview: Preview, number: int, heaviest: float) -> Picture:
@@ -134,8 +134,8 @@ def shrunk(pixels: NDArray[np.uint8], side: int, suffix: str = ".jpg") -> tuple[
     return data_uri(small.astype(np.uint8, copy=False), suffix), width, height
 
 
-def data_uri(pixels: NDArray[np.uint8], suffix: str = ".png") -> str:
-    """Encode pixels, (H, W) grey or (H, W, 3 or 4) in BGR(A) order, as PNG or JPEG."""
-    _, data = cv2.imencode(suffix, pixels)
+def data_uri(pixels: NDArray[np.uint8], suffix: str = ".png", *, quality: int = 95) -> str:
+    """Encode pixels, (H, W) grey or (H, W, 3 or 4) in BGR(A) order, as PNG or JPEG of a quality in [1, 100]."""
+    _, data = cv2.imencode(suffix, pixels, (cv2.IMWRITE_JPEG_QUALITY, quality) if suffix == ".jpg" else ())
     kind = {".png": "png", ".jpg": "jpeg"}[suffix]
     return f"data:image/{kind};base64,{base64.b64encode(data.tobytes()).decode()}"

@@ -27,6 +27,7 @@ __all__ = (
     "scope_title",
     "seconds",
     "span_percent",
+    "value",
 )
 
 METRICS: Mapping[str, tuple[str, str]] = {
@@ -61,6 +62,11 @@ _FORMATS = {"dicom": "DICOM", "nifti": "NIfTI", "nrrd": "NRRD", "metaimage": "Me
 def figure(value: float | None, digits: int = 3) -> str:
     """A number with fixed digits; an en dash where it is not defined."""
     return _NONE if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+
+
+def value(number: float | None) -> str:
+    """A number for scripts, of six digits; empty where it is not defined."""
+    return "" if number is None or not math.isfinite(number) else f"{number:.6g}"
 
 
 def percent(value: float | None, digits: int = 1) -> str:

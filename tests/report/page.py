@@ -53,7 +53,8 @@ class Page(HTMLParser):
         self._open.pop()
 
     def handle_data(self, data: str) -> None:
-        for element in self._open:
+        script = bool(self._open) and self._open[-1].tag == "script"  # nobody reads it
+        for element in self._open[-1:] if script else self._open:
             element.text += data
 
     def all(self, tag: str, **attributes: str) -> list[Element]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
+from covidct.inference.network_maps import NetworkMaps
+from covidct.inference.viewer import make_viewer
 from covidct.labels import CLASSES
 from covidct.metrics import TriageReport, triage_report
 from covidct.result import CohortResult, Preview, ScanResult
-from covidct.volume import Finding
+from covidct.volume import Finding, Volume
 
 RUN = {
     "covidct": "0.1.0",
@@ -46,6 +50,26 @@ def scan(number: int, prob: list[float], label: str = "", **changes: object) -> 
         "preview": preview(),
     } | changes
     return ScanResult(**values)  # type: ignore[arg-type]
+
+
+def viewed() -> ScanResult:
+    """A result with a viewer of 12 slices of 48 x 64 pixels that has every layer; slice k is of -900 + 50 k HU."""
+    hu = np.broadcast_to(-900 + 50 * np.arange(12, dtype=np.int16)[:, None, None], (12, 48, 64))
+    lungs, lesions = np.zeros(hu.shape, np.uint8), np.zeros(hu.shape, np.uint8)
+    lungs[2:10, 10:40, 8:28], lungs[2:10, 10:40, 36:56] = 1, 2
+    lesions[4:6, 20:30, 12:20], lesions[5, 20:24, 12:16] = 1, 2
+    affine = np.diag([0.8, 0.8, 2.5, 1.0])
+    cam = np.zeros((12, 3, 4), np.float32)
+    cam[5, 1, 1] = 1.0
+    weights = np.full((12, 3, 4), 1 / 12, np.float32)
+    shares = tuple(np.where((np.arange(12) > 1) & (np.arange(12) < 10), 1 / 8, np.nan).tolist())
+    scores = tuple([0.1, 0.1, 0.2, 0.3, 0.6, 0.9, 0.5, 0.3, 0.2, 0.1, 0.1, float("nan")])
+    found = scan(1, [0.1, 0.2, 0.7], slice_scores=scores, attention=shares)
+    volume = Volume(hu, affine)
+    maps = NetworkMaps(affine, (12, 48, 64), cam, "covid", weights)
+    found = replace(found, preview=None if found.preview is None else replace(found.preview, indices=(3, 4, 5)))
+    viewer = make_viewer(volume, found, lung_mask=lungs, lesion_mask=lesions, maps=maps)
+    return replace(found, viewer=replace(viewer, cam_class="covid"))
 
 
 def failed(number: int, error: str = "The folder is empty.") -> ScanResult:

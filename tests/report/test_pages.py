@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from base64 import b64encode
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +16,7 @@ from covidct.report.pages import CONTENT_POLICY, local_link
 from covidct.result import CohortResult
 from covidct.volume import Finding
 from tests.report.page import Page
-from tests.report.samples import RUN, evaluated, failed, scan
+from tests.report.samples import RUN, evaluated, failed, scan, viewed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +37,11 @@ HOSTILE = (
 )
 
 
+def run_scripts(page: Page) -> list[str]:
+    """What a browser runs: all scripts but those that hold data."""
+    return [script.text for script in page.all("script") if script.attributes.get("type") != "application/json"]
+
+
 def evaluation(path: Path) -> None:
     report, cohort = evaluated()
     write_evaluation_page(report, cohort, path, phantoms=True)
@@ -53,17 +60,23 @@ def whole_cohort(path: Path) -> None:
     write_cohort_page(cohort, path, links={each.id: f"scans/{each.id}.html" for each in cohort.scans})
 
 
-WRITERS: list[Callable[[Path], None]] = [evaluation, one_scan, failed_scan, whole_cohort]
+def viewed_scan(path: Path) -> None:
+    write_scan_page(viewed(), RUN, path, back="../index.html")
+
+
+WRITERS: list[Callable[[Path], None]] = [evaluation, one_scan, failed_scan, whole_cohort, viewed_scan]
 
 
 @pytest.mark.parametrize("writer", WRITERS)
 def test_a_page_stands_alone(writer: Callable[[Path], None], tmp_path: Path) -> None:
     writer(tmp_path / "page.html")
     page = Page(tmp_path / "page.html")
-    policy = [meta.attributes["content"] for meta in page.all("meta", http_equiv="Content-Security-Policy")]
-    assert policy == [CONTENT_POLICY]
-    assert "default-src 'none'" in policy[0]
-    assert not {element.tag for element in page.elements} & {"script", "link", "iframe", "object", "embed", "base"}
+    (policy,) = [meta.attributes["content"] for meta in page.all("meta", http_equiv="Content-Security-Policy")]
+    hashes = [b64encode(sha256(script.encode()).digest()).decode() for script in run_scripts(page)]
+    allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
+    assert policy == (f"{CONTENT_POLICY}; script-src {allowed}" if hashes else CONTENT_POLICY)
+    assert "default-src 'none'" in policy
+    assert not {element.tag for element in page.elements} & {"link", "iframe", "object", "embed", "base"}
     for element in page.elements:
         assert not [name for name in element.attributes if name.startswith("on")]
         assert element.attributes.get("src", "data:image/").startswith("data:image/")
@@ -133,7 +146,9 @@ def test_hostile_strings_are_text(text: str, tmp_path: Path) -> None:
     benign = {element.tag for element in Page(tmp_path / "plain.html").elements}
     for name in ("scan", "broken", "cohort", "report"):
         page = Page(tmp_path / f"{name}.html")
-        assert not {element.tag for element in page.elements} & {"script", "iframe"}
+        assert not {element.tag for element in page.elements} & {"iframe"}
+        assert not any(script in run_scripts(page) for script in HOSTILE)
+        assert all(script.lstrip().startswith('"use strict";') for script in run_scripts(page))
         for element in page.elements:
             assert not [attribute for attribute in element.attributes if attribute.startswith("on")]
             assert element.attributes.get("src", "data:image/").startswith("data:image/")
