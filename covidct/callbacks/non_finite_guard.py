@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities.apply_func import move_data_to_device
 
 from covidct.atomic import atomic_path
 from covidct.callbacks.gradient_norm import gradient_norm
@@ -29,9 +30,11 @@ _LOGGER = logging.getLogger(__name__)
 class NonFiniteGuard(pl.Callback):
     """Stops a training, or skips the step, when the loss or a gradient is NaN or infinite; keeps the batch.
 
-    The weights stay as they were before the step. The message names the modules whose gradients are not finite, and the
-    batch goes to ``non_finite/step-<number>-rank-<number>.pt`` in the run's folder: ``batch``, ``modules``, ``step``
-    and ``epoch``, tensors and plain data that load with ``weights_only=True``.
+    Weights stay as they were before the step, after a skipped one buffers too (running means, queues). The message
+    names the modules whose gradients are not finite, and the batch goes to
+    ``non_finite/step-<number>-rank-<number>.pt`` in the run's folder: ``batch``, ``modules``, ``step`` and ``epoch``,
+    tensors and plain data that load with ``weights_only=True``. Of several batches whose gradients are accumulated it
+    is the first with a loss that is not finite, or the last where all losses are.
 
     With ``precision="16-mixed"`` a scaled gradient may overflow, which the loss scaler notices and answers by a smaller
     scale: there the loss alone is judged.
@@ -61,16 +64,24 @@ class NonFiniteGuard(pl.Callback):
         self._in_a_row = 0
         self._batch: Batch = {}
         self._loss: Tensor | None = None
+        self._suspicious = False
+        self._buffers: dict[str, Tensor] | None = None
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
     ) -> None:
-        """Remember the batch."""
-        self._batch, self._loss = batch, None
+        """Remember the batch, and what a forward pass would change for good."""
+        if self._loss is not None and not self._suspicious:  # gradients are accumulated: the one before is not stepped
+            self._suspicious = not bool(self._loss.isfinite().all())
+        if not self._suspicious:
+            self._batch, self._loss = batch, None
+        if self.action == "skip" and self._buffers is None:
+            self._buffers = {name: buffer.clone() for name, buffer in pl_module.named_buffers()}
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
         """Remember the loss."""
-        self._loss = loss.detach()
+        if not self._suspicious:
+            self._loss = loss.detach()
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
@@ -90,6 +101,7 @@ class NonFiniteGuard(pl.Callback):
             fine = torch.as_tensor(trainer.strategy.reduce_boolean_decision(bool(fine), all=True))
         if bool(fine):
             self._in_a_row = 0
+            self._forget()
             return
         modules = non_finite_modules(pl_module)
         text = self._describe(trainer, modules)
@@ -106,6 +118,11 @@ class NonFiniteGuard(pl.Callback):
         _LOGGER.warning("%s The step is skipped.", text)
         for parameter in pl_module.parameters():
             parameter.grad = None
+        with torch.no_grad():
+            for name, buffer in pl_module.named_buffers():
+                if self._buffers is not None and name in self._buffers:
+                    buffer.copy_(self._buffers[name])
+        self._forget()
 
     def state_dict(self) -> dict[str, Any]:
         """How many steps were skipped."""
@@ -114,6 +131,10 @@ class NonFiniteGuard(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on counting."""
         self.skipped = state_dict["skipped"]
+
+    def _forget(self) -> None:
+        """Begin the next step."""
+        self._batch, self._loss, self._suspicious, self._buffers = {}, None, False, None
 
     def _describe(self, trainer: pl.Trainer, modules: tuple[str, ...]) -> str:
         """What is wrong, where."""
@@ -128,9 +149,8 @@ class NonFiniteGuard(pl.Callback):
         root = Path(trainer.log_dir or trainer.default_root_dir)
         name = f"non_finite/step-{trainer.global_step:06d}-rank-{trainer.global_rank}.pt"
         record = {"modules": list(modules), "step": trainer.global_step, "epoch": trainer.current_epoch}
-        batch = {key: value.cpu() if isinstance(value, torch.Tensor) else value for key, value in self._batch.items()}
         with atomic_path(root / name) as temporary:
-            torch.save({**record, "batch": batch}, temporary)
+            torch.save({**record, "batch": move_data_to_device(self._batch, "cpu")}, temporary)
         return name
 
 

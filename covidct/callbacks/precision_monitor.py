@@ -70,9 +70,10 @@ class PrecisionMonitor(pl.Callback):
         if modules and self.non_finite_steps <= _NAMED:
             ids = self._batch.get("id", ()) if isinstance(self._batch, dict) else ()
             _LOGGER.warning(
-                "Step %d: gradients of %s are not finite, batch of %s.",
+                "Step %d: gradients of %s are not finite, %sbatch of %s.",
                 trainer.global_step,
                 ", ".join(modules[:_NAMED]),
+                "last " if trainer.accumulate_grad_batches > 1 else "",
                 ", ".join(map(str, ids)) or "samples without an id",
             )
 
@@ -85,6 +86,7 @@ class PrecisionMonitor(pl.Callback):
         batch_idx: int,
     ) -> None:
         """Stop counting calls; a scale that has fallen means that the step was left out."""
+        self._batch = {}
         self.skipped_steps += _scale(trainer) < self._scale
         if self._share is None:
             self._remove_hooks()

@@ -91,6 +91,49 @@ def test_a_step_is_skipped_and_the_weights_stay(
     assert "The step is skipped" in caplog.text
 
 
+class Spoil(pl.Callback):
+    """Puts a NaN into the image of some batches."""
+
+    def __init__(self, batches: set[int]) -> None:
+        self.batches = batches
+        self.ids: list[list[str]] = []
+
+    def on_train_batch_start(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        batch: Any,  # noqa: ANN401
+        batch_idx: int,
+    ) -> None:
+        self.ids.append(list(batch["id"]))
+        if batch_idx in self.batches:
+            batch["image"] = batch["image"].clone().fill_(float("nan"))
+
+
+def test_buffers_stay_too(make_trainer: MakeTrainer, make_task: MakeTask, data: CTVolumeDataModule) -> None:
+    task, guard = make_task(), NonFiniteGuard(action="skip", keep_batch=False)
+    fit(make_trainer, task, data, Spoil({1}), guard)
+    assert guard.skipped == 1
+    buffers = dict(task.named_buffers())
+    assert all(bool(buffer.isfinite().all()) for buffer in buffers.values())
+    counted = {int(buffer) for name, buffer in buffers.items() if name.endswith("num_batches_tracked")}
+    assert counted == {2}, "three batches less the one that was skipped"
+
+
+def test_of_accumulated_batches_the_bad_one_is_named(
+    make_trainer: MakeTrainer, make_task: MakeTask, data: CTVolumeDataModule, tmp_path: Path
+) -> None:
+    spoil = Spoil({1})
+    trainer = make_trainer(callbacks=[spoil, NonFiniteGuard()], limit_val_batches=0, accumulate_grad_batches=3)
+    with pytest.raises(TrainingError, match=r"loss nan"):
+        trainer.fit(make_task(), datamodule=data)
+    assert len(spoil.ids) == 3
+    (kept,) = tmp_path.rglob("*.pt")
+    record = torch.load(kept, weights_only=True)
+    assert record["batch"]["id"] == spoil.ids[1]
+    assert bool(record["batch"]["image"].isnan().all())
+
+
 def test_too_many_skips_are_an_error(make_trainer: MakeTrainer, make_task: MakeTask, data: CTVolumeDataModule) -> None:
     guard = NonFiniteGuard(action="skip", most_skips=1, keep_batch=False)
     with pytest.raises(TrainingError, match="1 steps before it were skipped"):
