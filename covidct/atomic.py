@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ("atomic_path", "atomic_write_text")
+__all__ = ("atomic_folder", "atomic_path", "atomic_write_text")
 
 
 @contextmanager
@@ -34,6 +34,34 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(target)
+
+
+@contextmanager
+def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield an empty temporary folder beside ``path`` that becomes ``path`` when the block ends without an error.
+
+    Args:
+        path: the folder to make; one that is there must be empty.
+
+    Yields:
+        A folder of the same name in the same place's temporary folder.
+
+    Raises:
+        OSError: when ``path`` is a file, or a folder with something in it.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".tmp-", dir=target.parent) as folder:
+        temporary = Path(folder) / target.name
+        temporary.mkdir()
+        yield temporary
+        for inside in temporary.rglob("*"):
+            if inside.is_file():
+                with inside.open("rb+") as file:
+                    os.fsync(file.fileno())
+        if target.exists():
+            target.rmdir()  # refuses one that is not empty
+        temporary.rename(target)
 
 
 def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -18,6 +18,7 @@ __all__ = (
     "CheckpointError",
     "CodecError",
     "CovidctError",
+    "ExportError",
     "GeometryError",
     "InputError",
     "ManifestError",
@@ -42,6 +43,10 @@ class UsageError(CovidctError, ValueError):
     """An argument, option or configuration value is wrong."""
 
     exit_code = 2
+
+
+class ExportError(CovidctError):
+    """A network cannot be written in another format, or what was written computes something else."""
 
 
 class InputError(CovidctError, ValueError):

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from covidct.atomic import atomic_path, atomic_write_text
+from covidct.atomic import atomic_folder, atomic_path, atomic_write_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,3 +41,25 @@ def test_the_old_file_stands_until_the_end(tmp_path: Path) -> None:
         temporary.write_text("new")
         assert target.read_text() == "old"
     assert target.read_text() == "new"
+
+
+def test_a_folder_is_whole_or_absent(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "bundle"
+
+    def write(text: str, *, fails: bool = False) -> None:
+        with atomic_folder(target) as temporary:
+            (temporary / "a").mkdir()
+            (temporary / "a" / "b.txt").write_text(text)
+            assert temporary.name == "bundle"
+            if fails:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write("half", fails=True)
+    assert list(target.parent.iterdir()) == []
+    target.mkdir()
+    write("whole")
+    with pytest.raises(OSError, match="bundle"):
+        write("another")
+    assert (target / "a" / "b.txt").read_text() == "whole"
+    assert [path.name for path in target.parent.iterdir()] == ["bundle"]

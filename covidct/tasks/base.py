@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import pytorch_lightning as pl
 import torch
@@ -18,6 +18,8 @@ from covidct.tasks.pretrained_subjects import require_unseen
 from covidct.weights import RECORD_KEY, weights_path
 
 if TYPE_CHECKING:
+    import os
+
     from pytorch_lightning.utilities.types import OptimizerConfig, OptimizerLRSchedulerConfig
     from torch import Tensor, nn
     from torch.optim import Optimizer
@@ -269,6 +271,38 @@ class BaseTask(pl.LightningModule, ABC):
         asked, self.preprocessing = self.preprocessing, stored
         if asked is not None:
             self.require_preprocessing(asked)
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Write ``config.json`` and ``model.safetensors``, whose numbers a checkpoint would hold too.
+
+        Args:
+            folder: made when absent; files of these names are replaced.
+        """
+        from covidct.tasks.pretrained import save_pretrained
+
+        save_pretrained(self, folder)
+
+    @classmethod
+    def from_pretrained(cls, source: str | os.PathLike[str], *, revision: str | None = None) -> Self:
+        """Read what :meth:`save_pretrained` wrote.
+
+        Args:
+            source: a folder, or a name on the Hugging Face hub (``"owner/name"``), which needs ``huggingface_hub``.
+            revision: branch, tag or commit on the hub; None: its main branch.
+
+        Returns:
+            The task in evaluation mode, on the CPU; of ``BaseTask`` and kinds of tasks whichever task it is.
+
+        Raises:
+            WeightsError: when there is nothing of that name, or files are missing, damaged or do not fit.
+            CheckpointError: when it is another task, or what the folder tells of it is damaged.
+        """
+        from covidct.tasks.pretrained import load_pretrained
+
+        task = load_pretrained(source, revision=revision)
+        if not isinstance(task, cls):
+            raise CheckpointError(f"{source} holds a {type(task).__name__}, not a {cls.__name__}: use that class.")
+        return task
 
     def _require_one_optimizer(self, optimizer: OptimizerCallable | None) -> None:
         """Refuse arguments of the published optimizer beside another one, which would not see them."""

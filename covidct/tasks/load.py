@@ -12,10 +12,11 @@ from covidct.weights import RECORD_KEY, load_checkpoint, load_state
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping
 
     import torch
 
-__all__ = ("load_task",)
+__all__ = ("build_task", "load_task")
 
 
 def load_task(path: str | os.PathLike[str], map_location: str | torch.device = "cpu") -> BaseTask:
@@ -37,21 +38,45 @@ def load_task(path: str | os.PathLike[str], map_location: str | torch.device = "
     """
     name = Path(path).name
     checkpoint = load_checkpoint(path)
-    task_class = _task_class(str(checkpoint[RECORD_KEY].get("task")), name)
-    parameters = {key: value for key, value in checkpoint["hyper_parameters"].items() if not str(key).startswith("_")}
-    unknown = parameters.keys() - inspect.signature(task_class).parameters.keys()
-    if unknown:
-        raise CheckpointError(
-            f"{name} has hyper-parameters that {task_class.__name__} does not know ({', '.join(sorted(unknown))}): it "
-            "was written by another release of covidct; use that one, or train again."
-        )
-    try:
-        task = task_class(**parameters)
-    except (TypeError, ValueError, RuntimeError) as error:  # UsageError is a ValueError
-        raise CheckpointError(f"The hyper-parameters in {name} are damaged ({error}): train again.") from error
+    task = _new_task(checkpoint[RECORD_KEY], checkpoint["hyper_parameters"], source=name)
     task.on_load_checkpoint(checkpoint)
     load_state(task, checkpoint["state_dict"], source=name, error=CheckpointError)
     return task.to(map_location).eval()
+
+
+def build_task(record: Mapping[str, Any], parameters: Mapping[str, Any], *, source: str) -> BaseTask:
+    """Rebuild a task without its weights.
+
+    Args:
+        record: as :meth:`BaseTask.on_save_checkpoint` writes it.
+        parameters: hyper-parameters of the task.
+        source: where they come from, for messages.
+
+    Returns:
+        The task with random weights, and ``preprocessing`` as recorded.
+
+    Raises:
+        CheckpointError: as :func:`load_task`.
+    """
+    task = _new_task(record, parameters, source=source)
+    task.on_load_checkpoint({RECORD_KEY: dict(record), "state_dict": {}})
+    return task
+
+
+def _new_task(record: Mapping[str, Any], parameters: Mapping[str, Any], *, source: str) -> BaseTask:
+    """The task that a record names, with random weights."""
+    task_class = _task_class(str(record.get("task")), source)
+    known = {key: value for key, value in parameters.items() if not str(key).startswith("_")}
+    unknown = known.keys() - inspect.signature(task_class).parameters.keys()
+    if unknown:
+        raise CheckpointError(
+            f"{source} has hyper-parameters that {task_class.__name__} does not know ({', '.join(sorted(unknown))}): "
+            "it was written by another release of covidct; use that one, or train again."
+        )
+    try:
+        return task_class(**known)
+    except (TypeError, ValueError, RuntimeError) as error:  # UsageError is a ValueError
+        raise CheckpointError(f"The hyper-parameters in {source} are damaged ({error}): train again.") from error
 
 
 def _task_class(wanted: str, file: str) -> type[BaseTask]:
