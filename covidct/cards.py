@@ -24,7 +24,7 @@ __all__ = (
     "Input",
     "ModelCard",
     "Parameters",
-    "Variant",
+    "NetworkVariant",
     "dataset_cards",
     "model_cards",
 )
@@ -53,7 +53,7 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True)
-class Variant:
+class NetworkVariant:
     """Arguments of the network that the reference page counts the parameters of.
 
     Attributes:
@@ -145,7 +145,7 @@ class ModelCard:
     recipe: str
     configs: tuple[str, ...]
     inputs: tuple[Input, ...]
-    variants: tuple[Variant, ...]
+    variants: tuple[NetworkVariant, ...]
     parameters: tuple[Parameters, ...]
     deviations: tuple[str, ...]
     published: tuple[Figure, ...]
@@ -212,7 +212,7 @@ def model_cards() -> Mapping[str, ModelCard]:
     Raises:
         CovidctError: when a card is damaged; names it and the field.
     """
-    parts = {"inputs": Input, "variants": Variant, "parameters": Parameters, "published": Figure}
+    parts = {"inputs": Input, "variants": NetworkVariant, "parameters": Parameters, "published": Figure}
     return {stem: _card(ModelCard, stem, table, parts) for stem, table in _tables("models").items()}
 
 
