@@ -42,6 +42,7 @@ THIRD_PARTY = {
     "pytorch_lightning": LIGHTNING,
     "lightning": set(),
     "pydicom": {"io"},
+    "highdicom": {"io"},
     "nibabel": {"io"},
     "PIL": {"io", "curation"},
     "pickle": set(),

@@ -16,7 +16,7 @@ from covidct.io.dicom_capture import dicom_captures
 from covidct.io.dicom_seg import dicom_segmentation
 from covidct.io.dicom_source import read_dicom_source, refused_headers
 from covidct.io.dicom_sr import dicom_report
-from covidct.io.dicom_terms import Algorithm, require_highdicom
+from covidct.io.dicom_terms import Algorithm, new_uid, require_highdicom
 from covidct.io.writers import write_mask
 from covidct.labels import LESIONS, LUNGS
 from covidct.volume import Finding
@@ -130,9 +130,7 @@ def dicom_objects(
     if not makers:
         return {}
     require_highdicom()
-    from highdicom import UID
-
-    series, made, volumes = UID(), dict[str, Any](), dict[str, float]()
+    series, made, volumes = new_uid(), dict[str, Any](), dict[str, float]()
     for part in parts:
         if part.mask.any():
             made[f"seg_{part.name}.dcm"] = dicom_segmentation(

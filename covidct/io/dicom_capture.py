@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from covidct import RESEARCH_USE
 from covidct.io.dicom_source import inherit, refused_headers
-from covidct.io.dicom_terms import equipment, require_highdicom, titled
+from covidct.io.dicom_terms import equipment, new_uid, require_highdicom, titled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,9 +58,7 @@ def dicom_captures(captures: Sequence[Capture], source: DicomSource, *, algorith
     """
     require_highdicom()
     with refused_headers():
-        import highdicom as hd
-
-        series = hd.UID()
+        series = new_uid()
         return [_captured(one, source, algorithm, series, number) for number, one in enumerate(captures, 1)]
 
 
@@ -81,7 +79,7 @@ def _captured(one: Capture, source: DicomSource, algorithm: Algorithm, series: s
         pixel_spacing=spacing,
         series_instance_uid=series,
         series_number=_SERIES_NUMBER,
-        sop_instance_uid=hd.UID(),
+        sop_instance_uid=new_uid(),
         instance_number=number,
         series_description=titled("Pictures of the result"),
         content_qualification="RESEARCH",

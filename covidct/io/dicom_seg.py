@@ -9,7 +9,7 @@ import numpy as np
 from covidct import RESEARCH_USE
 from covidct.errors import InputError, UsageError
 from covidct.io.dicom_source import inherit, labels_on_slices, refused_headers
-from covidct.io.dicom_terms import STRUCTURES, equipment, require_highdicom, titled
+from covidct.io.dicom_terms import STRUCTURES, equipment, new_uid, require_highdicom, titled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,9 +107,9 @@ def _segmentation(
         pixel_array=planes,
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=[_description(place, name, algorithm) for place, name in enumerate(names, 1)],
-        series_instance_uid=series_uid or hd.UID(),
+        series_instance_uid=series_uid or new_uid(),
         series_number=_SERIES_NUMBER,
-        sop_instance_uid=hd.UID(),
+        sop_instance_uid=new_uid(),
         instance_number=number,
         series_description=titled("Masks of lungs and lesions"),
         content_label="COVIDCT_MASKS",
@@ -142,7 +142,7 @@ def _description(number: int, name: str, algorithm: Algorithm) -> Any:  # noqa: 
         algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=made,
         tracking_id=structure.label,
-        tracking_uid=hd.UID(),
+        tracking_uid=new_uid(),
         anatomic_regions=None if structure.region is None else [Code(*structure.region)],
         display_color=hd.color.CIELabColor.from_rgb(*structure.colour),
     )

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 from covidct import RESEARCH_USE
 from covidct.errors import InputError
 from covidct.io.dicom_source import inherit, refused_headers
-from covidct.io.dicom_terms import MAKER, OWN_SCHEME, STRUCTURES, class_code, equipment, require_highdicom, titled
+from covidct.io.dicom_terms import (
+    MAKER,
+    OWN_SCHEME,
+    STRUCTURES,
+    class_code,
+    equipment,
+    new_uid,
+    require_highdicom,
+    titled,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -82,9 +91,9 @@ def dicom_report(
         made = hd.sr.Comprehensive3DSR(
             evidence=[*source.images, *segmentations],
             content=content,
-            series_instance_uid=hd.UID(),
+            series_instance_uid=new_uid(),
             series_number=_SERIES_NUMBER,
-            sop_instance_uid=hd.UID(),
+            sop_instance_uid=new_uid(),
             instance_number=1,
             series_description=titled("Probabilities and volumes"),
             content_qualification="RESEARCH",
@@ -131,7 +140,7 @@ def _class_group(name: str, probability: float, algorithm: Algorithm) -> Any:  #
     import highdicom as hd
 
     return hd.sr.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=hd.sr.TrackingIdentifier(uid=hd.UID(), identifier=f"class {name}"),
+        tracking_identifier=hd.sr.TrackingIdentifier(uid=new_uid(), identifier=f"class {name}"),
         finding_type=hd.sr.CodedConcept(*class_code(name)),
         algorithm_id=hd.sr.AlgorithmIdentification(
             algorithm.name, algorithm.version, [f"{key}={value}" for key, value in algorithm.parameters.items()]

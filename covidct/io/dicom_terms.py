@@ -20,6 +20,7 @@ __all__ = (
     "Structure",
     "class_code",
     "equipment",
+    "new_uid",
     "require_highdicom",
     "titled",
 )
@@ -130,6 +131,13 @@ def equipment(algorithm: Algorithm) -> dict[str, Any]:
         "software_versions": covidct.__version__,
         "device_serial_number": algorithm.weights or "no weights",
     }
+
+
+def new_uid() -> str:
+    """A unique identifier that nothing has yet, for a series or an instance."""
+    from pydicom.uid import generate_uid
+
+    return str(generate_uid())
 
 
 def require_highdicom() -> None:
