@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from covidct import __version__
 from covidct.atomic import atomic_write_text
+from covidct.callbacks.checkpoints import is_trial
 from covidct.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -35,10 +36,10 @@ class ThroughputMonitor(pl.Callback):
     Logged once an epoch as ``throughput_<name>`` and written to ``throughput.json`` in the run's folder:
 
     * ``samples_per_s``, ``voxels_per_s``: of all processes together, from the start of the first counted step to the
-      end of the last one. The first ``warm_up`` steps of a fit are left out. Padded slices count as voxels: they are
-      loaded and carried.
+      end of the last one, without validations. The first ``warm_up`` steps of a fit are left out. Padded slices count
+      as voxels: they are loaded and carried.
     * ``data_wait``: share of that time between the end of a step and the start of the next, in which the loader is
-      waited for.
+      waited for (and a checkpoint written, where one is due within an epoch).
     * ``gpu_memory_gib``: the most that tensors took on this process's GPU; 0 on a CPU.
     * ``model_tflops``: floating-point operations of forward and backward pass per second and process, in 10^12, counted
       once by torch's ``FlopCounterMode`` in the first step.
@@ -68,6 +69,7 @@ class ThroughputMonitor(pl.Callback):
         self._flops = self._peak = 0.0
         self._seen = 0
         self._start = self._end = 0.0
+        self._stopped: float | None = None
         self._waited = 0.0
         self._samples = self._voxels = self._steps = 0
         self._epochs: list[dict[str, float]] = []
@@ -81,6 +83,7 @@ class ThroughputMonitor(pl.Callback):
         """Begin to count anew."""
         self._samples = self._voxels = self._steps = 0
         self._waited = self._start = self._end = 0.0
+        self._stopped = None
         if pl_module.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(pl_module.device)
 
@@ -97,8 +100,17 @@ class ThroughputMonitor(pl.Callback):
         if self._steps == 0:
             _wait_for(pl_module.device)
             self._start = time.perf_counter()
+        elif self._stopped is not None:
+            self._start += now - self._stopped
         else:
             self._waited += now - self._end
+        self._stopped = None
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop the clock of the training; it goes on with its next step."""
+        if self._steps and not trainer.sanity_checking:
+            _wait_for(pl_module.device)
+            self._stopped = time.perf_counter()
 
     def on_train_batch_end(
         self,
@@ -122,8 +134,10 @@ class ThroughputMonitor(pl.Callback):
         """Log and write."""
         if not self._steps:
             return
-        _wait_for(pl_module.device)
-        seconds = max(time.perf_counter() - self._start, 1e-9)
+        if self._stopped is None:
+            _wait_for(pl_module.device)
+            self._stopped = time.perf_counter()
+        seconds = max(self._stopped - self._start, 1e-9)
         counts = torch.tensor([self._samples, self._voxels], dtype=torch.float64, device=pl_module.device)
         samples, voxels = trainer.strategy.reduce(counts, reduce_op="sum").tolist()
         own = self._flops * self._steps / seconds
@@ -140,7 +154,7 @@ class ThroughputMonitor(pl.Callback):
         pl_module.log_dict({f"throughput_{name}": value for name, value in found.items()}, sync_dist=False)
         self._epochs.append(found)
         folder = Path(trainer.log_dir or trainer.default_root_dir)
-        if trainer.is_global_zero:
+        if trainer.is_global_zero and not is_trial(trainer):
             self._write(trainer, pl_module.device, folder)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:

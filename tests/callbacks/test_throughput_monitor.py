@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
 
 from covidct.callbacks import ThroughputMonitor, matmul_rate
@@ -55,6 +56,42 @@ def test_rates(make_trainer: MakeTrainer, make_task: MakeTask, data: CTVolumeDat
     assert epoch["flops_share"] == pytest.approx(epoch["model_tflops"])
     assert {f"throughput_{name}" for name in epoch} <= set(trainer.callback_metrics)
     assert (record["device"], record["processes"]) == ("cpu", 1)
+
+
+class SlowValidation(pl.Callback):
+    """Each validation takes 1000 s."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+
+    def on_validation_batch_start(self, *_: object) -> None:
+        self.clock.now += 1000.0
+
+
+@pytest.mark.parametrize("interval", [1.0, 0.34])
+def test_validations_do_not_count(
+    make_trainer: MakeTrainer,
+    make_task: MakeTask,
+    data: CTVolumeDataModule,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    interval: float,
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(module, "matmul_rate", lambda *_, **__: 1e12)
+    callbacks = [ThroughputMonitor(warm_up=1), SlowValidation(clock)]
+    trainer = make_trainer(callbacks=callbacks, val_check_interval=interval, num_sanity_val_steps=0)
+    trainer.fit(make_task(), datamodule=data)
+    (epoch,) = json.loads((tmp_path / "throughput.json").read_text())["epochs"]
+    assert 4 / epoch["samples_per_s"] < 20
+
+
+def test_a_trial_leaves_no_file(
+    make_trainer: MakeTrainer, make_task: MakeTask, data: CTVolumeDataModule, tmp_path: Path
+) -> None:
+    make_trainer(callbacks=[ThroughputMonitor(warm_up=1)], fast_dev_run=3).fit(make_task(), datamodule=data)
+    assert not list(tmp_path.rglob("throughput.json"))
 
 
 def test_operations_of_a_step_are_those_of_the_network(
