@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 
 from covidct.atomic import atomic_path
@@ -28,6 +29,8 @@ from covidct.volume import Finding
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from covidct.io import ScanInput
 
 __all__ = ("CohortFolder",)
@@ -44,6 +47,7 @@ _BINDING = (
     "dicom",
     "covidct",
 )
+_THUMBNAIL = 96  # pixels across: what :func:`covidct.report.pictures.thumbnail` makes
 _RUN_KEYS = ("kind", "version", "research_use", "run")
 
 
@@ -192,22 +196,23 @@ def _light(result: ScanResult) -> ScanResult:
 
 
 def _lightest(preview: Preview) -> Preview:
-    """The middle slice alone."""
+    """A thumbnail of the middle slice alone, which is what the cohort's page shows: 10 kB instead of megabytes."""
     middle = len(preview.slices) // 2
-    part = slice(middle, middle + 1)
-    weights = None if preview.weights is None else preview.weights[part].copy()
-    return Preview(  # without Grad-CAM: the cohort's page shows a thumbnail
-        preview.slices[part].copy(), preview.lung_mask[part].copy(), weights, preview.indices[middle : middle + 1]
-    )
+    plane = preview.slices[middle]
+    height = max(1, round(_THUMBNAIL * plane.shape[0] / plane.shape[1]))
+    small = np.asarray(cv2.resize(plane, (_THUMBNAIL, height), interpolation=cv2.INTER_AREA), np.uint8)[None]
+    return _thumbnail(small, preview.indices[middle : middle + 1])
+
+
+def _thumbnail(small: NDArray[np.uint8], indices: tuple[int, ...]) -> Preview:
+    """A preview without mask, weights and Grad-CAM."""
+    return Preview(small, np.zeros_like(small), None, indices)
 
 
 def _write_preview(preview: Preview, path: Path) -> None:
-    """Keep the pictures that the cohort's page needs when a later run takes the result over."""
-    arrays = {"slices": preview.slices, "lung_mask": preview.lung_mask, "indices": np.asarray(preview.indices)}
-    if preview.weights is not None:
-        arrays["weights"] = preview.weights
+    """Keep the picture that the cohort's page needs when a later run takes the result over."""
     with atomic_path(path) as temporary:
-        np.savez_compressed(temporary, allow_pickle=False, **arrays)
+        np.savez_compressed(temporary, allow_pickle=False, slices=preview.slices, indices=np.asarray(preview.indices))
 
 
 def _read_preview(path: Path) -> Preview | None:
@@ -215,9 +220,7 @@ def _read_preview(path: Path) -> Preview | None:
     if not path.exists():
         return None
     with np.load(path, allow_pickle=False) as arrays:
-        weights = arrays.get("weights")
-        indices = tuple(int(number) for number in arrays["indices"])
-        return Preview(arrays["slices"], arrays["lung_mask"], weights, indices)
+        return _thumbnail(arrays["slices"], tuple(int(number) for number in arrays["indices"]))
 
 
 def _read_result(path: Path) -> ScanResult | None:

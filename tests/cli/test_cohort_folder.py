@@ -15,7 +15,7 @@ from covidct.errors import UsageError
 from covidct.functional import lesion_table
 from covidct.io import ScanInput
 from covidct.result import LesionBox, LesionPreview, ScanResult
-from tests.report.samples import scan
+from tests.report.samples import scan, viewed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +37,9 @@ def with_lesions(name: str) -> ScanResult:
     rows = tuple(row.to_dict() for row in lesion_table(mask, spacing=(1.0, 1.0, 1.0)))
     shown = LesionPreview(mask, mask, ((LesionBox((2, 2, 6, 4), 1, 0.5),), (), ()), (0, 1, 2))
     result = scan(1, [0.1, 0.2, 0.7], lesions=rows, lesion_source=RUN["lesion_source"], lesion_preview=shown)
-    return replace(result, id=name, slice_scores=(0.5, math.nan), attention=(), positive_slices=(1,))
+    return replace(
+        result, id=name, slice_scores=(0.5, math.nan), attention=(), positive_slices=(1,), viewer=viewed().viewer
+    )
 
 
 @pytest.fixture
@@ -52,7 +54,10 @@ def test_a_result_comes_back_as_it_was(inputs: list[ScanInput], tmp_path: Path) 
     written = with_lesions(folder.id_of(inputs[0]))
     folder.keep(written)
     first = folder.close()
-    assert all(result.lesion_preview is None for result in first.scans)  # a long run keeps no pictures in memory
+    (kept,) = first.scans  # a long run keeps no pictures in memory but a thumbnail
+    assert (kept.lesion_preview, kept.viewer) == (None, None)
+    assert kept.preview is not None
+    assert kept.preview.slices.shape == (1, 72, 96)
     again = CohortFolder(tmp_path / "out", run=RUN, scans=inputs, resume=True)
     assert again.take_finished() == set(inputs)
     (read,) = again.close().scans
