@@ -62,6 +62,7 @@ def model_page(card: ModelCard) -> str:
             f"Decides: {card.kind}. {_classes(card)}. {RESEARCH_USE}\n",
             "## What it is for\n",
             f"{card.intended_use}\n",
+            "## Limits\n",
             *_bullets(card.limits),
             "## Shapes\n",
             *_shapes(card, made[str(card.variants[0].arguments)]),
@@ -97,7 +98,7 @@ def dataset_page(card: DatasetCard) -> str:
             "## Layout\n",
             f"```text\n{card.layout}\n```\n",
             "## Labels, annotations, split\n",
-            *_bullets([card.labels, card.annotations, card.split]),
+            *_bullets([f"Labels: {card.labels}", f"Annotations: {card.annotations}", f"Split: {card.split}"]),
             "## Counts\n",
             *(_table(("what", "number", "source"), counts) if counts else [f"{_NO_COUNTS[card.kind]}\n"]),
             "## Known faults\n",
@@ -109,35 +110,23 @@ def dataset_page(card: DatasetCard) -> str:
 
 
 def models_table(cards: Mapping[str, ModelCard]) -> str:
-    """All architectures: what they decide, network, task and configurations."""
-    rows = [
-        (
-            f"[{card.title}]({stem}.md)",
-            card.kind,
-            f"`{card.network}`",
-            f"`{card.task}`" if card.task else "-",
-            ", ".join(f"`{name}`" for name in card.configs),
-        )
-        for stem, card in cards.items()
-    ]
-    return "\n".join(_table(("architecture", "decides", "network", "task", "configurations"), rows))
+    """All architectures with what they decide, and their pages in the menu."""
+    rows = [(f"[{card.title}]({stem}.md)", card.kind, f"`{card.network}`") for stem, card in cards.items()]
+    return "\n".join([*_table(("architecture", "decides", "network"), rows), *_toctree(cards)])
 
 
 def datasets_table(cards: Mapping[str, DatasetCard]) -> str:
-    """All data sets: class, modality, labels and licence."""
+    """All data sets with modality and classes, published ones first, and their pages in the menu."""
+    stems = [stem for kind in _NO_COUNTS for stem, card in cards.items() if card.kind == kind]
     rows = [
-        (
-            f"[{card.title}]({stem}.md)",
-            ", ".join(f"`{name}`" for name in card.classes),
-            card.modality,
-            card.labels,
-            card.licence,
-        )
-        for kind in ("published", "simulated", "own")
-        for stem, card in cards.items()
-        if card.kind == kind
+        (f"[{card.title}]({card.stem}.md)", card.modality, ", ".join(f"`{name}`" for name in card.classes))
+        for card in map(cards.__getitem__, stems)
     ]
-    return "\n".join(_table(("data set", "classes", "modality", "labels", "licence"), rows))
+    return "\n".join([*_table(("data set", "modality", "classes"), rows), *_toctree(stems)])
+
+
+def _toctree(stems: Iterable[str]) -> list[str]:
+    return ["```{toctree}", ":hidden:", "", *stems, "```", ""]
 
 
 def _network(card: ModelCard, arguments: Mapping[str, Any]) -> Any:
