@@ -45,6 +45,7 @@ _BINDING = (
     "on_fault",
     "masks",
     "dicom",
+    "tested",
     "covidct",
 )
 _THUMBNAIL = 96  # pixels across: what :func:`covidct.report.pictures.thumbnail` makes

@@ -52,6 +52,7 @@ def triage_inputs(
     viewer: bool = True,
     masks: bool = True,
     dicom: bool = False,
+    tested: Path | None = None,
     processes: int = 1,
     dask: str | None = None,
 ) -> int:
@@ -88,6 +89,8 @@ def triage_inputs(
             out.
         dicom: write DICOM objects too, for CT scans that are DICOM series: segmentations, a structured report,
             pictures; they carry the patient and study of their source. Needs pip install 'covidct[dicom]'.
+        tested: the metrics.json that `covidct test --out` wrote for this checkpoint; pages then say how often a
+            probability like theirs was right there.
         processes: examine so many scans at once, each in a process with networks of its own.
         dask: address of a Dask scheduler (tcp://host:8786), whose workers do the work; all must see the same paths.
 
@@ -95,6 +98,7 @@ def triage_inputs(
         0, 1 when some inputs failed, 3 when all did.
     """
     from covidct.cli.cohort_folder import CohortFolder
+    from covidct.cli.tested import tested_record
     from covidct.inference import PredictorSettings
     from covidct.inference.lesion_network import given_thresholds
     from covidct.inference.triage import run_record
@@ -120,7 +124,8 @@ def triage_inputs(
     )
     predictor = settings.predictor()  # here too: what is wrong with the checkpoints is said before any scan is read
     scans = discover(inputs, single_pictures=predictor.by_images)
-    folder = CohortFolder(out, run=run_record(predictor), scans=scans, resume=resume)
+    run = run_record(predictor) | tested_record(tested, predictor.sha256, by_slices=predictor.by_slices)
+    folder = CohortFolder(out, run=run, scans=scans, resume=resume)
     finished = folder.take_finished()
     if finished:
         note(f"covidct: {len(finished)} of {len(scans)} scans are finished already.")

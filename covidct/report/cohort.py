@@ -101,7 +101,7 @@ def write_cohort_page(
         rows=[_row(scan) for scan in done],
         failed=[scan for scan in cohort.scans if scan.status == "failed"],
         links={key: local_link(target) for key, target in (links or {}).items()},
-        facts=facts(cohort.run),
+        facts=facts({key: value for key, value in cohort.run.items() if key != "tested"}),  # of single scans
         labelled=shown["truth"],
         pictured=shown["picture"],
         lesions=shown["lesions"],

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from covidct.report.attention import attention_view, times_even
+from covidct.report.calibration import calibration_note
 from covidct.report.figures import score_chart
 from covidct.report.lesions import lesion_view, region_view
 from covidct.report.pages import local_link, write_page
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ("write_scan_page",)
 
+_SAID = {"research_use", "tested"}  # of the run: what stands elsewhere on the page
 _TOLD = {"shape", "spacing", "format", "kind"}  # geometry that stands in the sentence
 
 
@@ -56,6 +58,7 @@ def write_scan_page(
         geometry=geometry_sentence(scan.geometry),
         more_geometry=facts({key: value for key, value in scan.geometry.items() if key not in _TOLD}),
         total_seconds=sum(scan.seconds.values()),
-        facts=facts({key: value for key, value in run.items() if key != "research_use"}),  # the page says it twice
+        calibration=calibration_note(run, view.confidence),
+        facts=facts({key: value for key, value in run.items() if key not in _SAID}),
         back=None if back is None else local_link(back),
     )

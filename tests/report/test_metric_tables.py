@@ -61,11 +61,14 @@ def test_what_is_not_defined_is_empty(tmp_path: Path) -> None:
     prob, target, subject = cases()
     kept = target < 2
     report = triage_report(prob[kept], target[kept], subject[kept], NAMES, resamples=0)
-    write_metric_tables(report, tmp_path, slice_classes=report)
+    write_metric_tables(report, tmp_path, levels={"subject": report, "slice": report})
+    assert [row["level"] for row in read(tmp_path / "classes.csv")] == [
+        level for level in ("case", "subject", "slice") for _ in range(5)
+    ]
     row = next(row for row in read(tmp_path / "classes.csv") if row["class"] == "covid")
     assert row["sensitivity"] == row["auroc"] == row["precision_low"] == ""
     assert row["support"] == "0"
     assert read(tmp_path / "confusion.csv")[2]["share_covid"] == ""
-    assert {row["level"] for row in read(tmp_path / "metrics.csv")} == {"case", "slice"}
+    assert {row["level"] for row in read(tmp_path / "metrics.csv")} == {"case", "subject", "slice"}
     record = json.loads((tmp_path / "metrics.json").read_text())
     assert record["slice_classes"]["scores"] == record["scores"]
