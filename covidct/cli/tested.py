@@ -10,12 +10,12 @@ from covidct.errors import UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ("read_tested", "tested_record")
+__all__ = ("calibration_record", "read_tested")
 
 _KEPT = ("lower", "upper", "cases", "accuracy")
 
 
-def tested_record(path: Path | None, checkpoint_sha256: str, *, by_slices: bool) -> dict[str, Any]:
+def calibration_record(path: Path | None, checkpoint_sha256: str, *, by_slices: bool) -> dict[str, Any]:
     """What goes into the record of a run about a test of its checkpoint: ``tested``, or nothing without a file.
 
     Args:

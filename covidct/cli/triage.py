@@ -98,7 +98,7 @@ def triage_inputs(
         0, 1 when some inputs failed, 3 when all did.
     """
     from covidct.cli.cohort_folder import CohortFolder
-    from covidct.cli.tested import tested_record
+    from covidct.cli.tested import calibration_record
     from covidct.inference import PredictorSettings
     from covidct.inference.lesion_network import given_thresholds
     from covidct.inference.triage import run_record
@@ -124,7 +124,7 @@ def triage_inputs(
     )
     predictor = settings.predictor()  # here too: what is wrong with the checkpoints is said before any scan is read
     scans = discover(inputs, single_pictures=predictor.by_images)
-    run = run_record(predictor) | tested_record(tested, predictor.sha256, by_slices=predictor.by_slices)
+    run = run_record(predictor) | calibration_record(tested, predictor.sha256, by_slices=predictor.by_slices)
     folder = CohortFolder(out, run=run, scans=scans, resume=resume)
     finished = folder.take_finished()
     if finished:

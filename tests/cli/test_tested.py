@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from covidct.cli.tested import read_tested, tested_record
+from covidct.cli.tested import calibration_record, read_tested
 from covidct.errors import UsageError
 from covidct.report import write_metrics_json
 from tests.report.samples import evaluated
@@ -34,9 +34,9 @@ def test_calibration_is_taken_from_the_test_of_the_checkpoint(metrics: Path) -> 
 
 def test_a_classifier_of_slices_has_no_test_of_scans(metrics: Path) -> None:
     with pytest.raises(UsageError, match="slice by slice"):
-        tested_record(metrics, "c0ffee", by_slices=True)
-    assert tested_record(None, "c0ffee", by_slices=True) == {}
-    assert set(tested_record(metrics, "c0ffee", by_slices=False)) == {"tested"}
+        calibration_record(metrics, "c0ffee", by_slices=True)
+    assert calibration_record(None, "c0ffee", by_slices=True) == {}
+    assert set(calibration_record(metrics, "c0ffee", by_slices=False)) == {"tested"}
 
 
 def test_what_is_no_test_of_this_checkpoint_is_refused(metrics: Path, tmp_path: Path) -> None:
