@@ -34,6 +34,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "test": ("train", "metrics of the test part, with --out as a report with confidence intervals"),
     "predict": ("train", "predictions.csv of a checkpoint for a data module"),
     "study": ("study", "a published comparison as one command: train the variants, test, and compare beside the paper"),
+    "export": ("export", "the network of a checkpoint as pt2, ONNX, MONAI bundle or safetensors, checked"),
     "convert": ("convert", "a trained file of COVID-CT-Mask-Net's author as a checkpoint for segment and triage"),
     "list": ("list", "models, tasks, datasets, configs, trainers and published weights"),
     "doctor": ("doctor", "check the installation: versions, devices, decoders, cache, speed"),

@@ -1,3 +1,6 @@
+from .bundle_network import BundleNetwork as BundleNetwork
+from .export import Exported as Exported
+from .export import export_checkpoint as export_checkpoint
 from .lesions import LesionSegmentation as LesionSegmentation
 from .lesions import segment_lesions as segment_lesions
 from .predictor import Predictor as Predictor
@@ -13,6 +16,8 @@ from .workers import local_processes as local_processes
 from .workers import on_dask as on_dask
 
 __all__ = (
+    "BundleNetwork",
+    "Exported",
     "LesionSegmentation",
     "LungSegmentation",
     "Predictor",
@@ -20,6 +25,7 @@ __all__ = (
     "Pseudonyms",
     "SLICE_RULE",
     "examine_many",
+    "export_checkpoint",
     "local_processes",
     "on_dask",
     "scan_probabilities",
