@@ -113,7 +113,7 @@ class CoarseMaps:
     """
 
     values: NDArray[np.uint8]
-    known: NDArray[np.bool_]
+    known: NDArray[np.bool]
     box: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
 
 
