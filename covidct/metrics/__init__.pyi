@@ -1,6 +1,7 @@
 from .case import CaseMetrics as CaseMetrics
 from .case import Cases as Cases
 from .case import case_scores as case_scores
+from .case import subject_cases as subject_cases
 from .comparison import PairedComparison as PairedComparison
 from .comparison import PairedTest as PairedTest
 from .comparison import compare_cohorts as compare_cohorts
@@ -71,5 +72,6 @@ __all__ = (
     "segmentation_scores",
     "slice_decisions",
     "slice_report",
+    "subject_cases",
     "triage_report",
 )

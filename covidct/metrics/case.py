@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-__all__ = ("CaseMetrics", "Cases", "case_scores")
+__all__ = ("CaseMetrics", "Cases", "case_scores", "subject_cases")
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -39,6 +39,27 @@ class Cases:
     subject: NDArray[np.int64]
     prob: NDArray[np.float32]
     target: NDArray[np.int64]
+
+
+def subject_cases(cases: Cases) -> Cases:
+    """One entry per subject, for the scores of patients.
+
+    The probabilities are the mean over the subject's cases (recommendation: the document of the mask-weighted network
+    and COVID-CT report scans and slices alone). The class is the last one in canonical order among those of the cases:
+    a patient with one slice or scan of COVID-19 among normal ones has COVID-19.
+
+    Args:
+        cases: scans or slices, at least one.
+
+    Returns:
+        (S,) entries sorted by subject; ``scan`` is the subject.
+    """
+    subjects, place, counts = np.unique(cases.subject, return_inverse=True, return_counts=True)
+    sums = np.zeros((len(subjects), cases.prob.shape[1]))
+    np.add.at(sums, place, cases.prob.astype(np.float64))
+    target = np.full(len(subjects), -1, dtype=np.int64)
+    np.maximum.at(target, place, cases.target)
+    return Cases(subjects, subjects, (sums / counts[:, None]).astype(np.float32), target)
 
 
 class CaseMetrics(CollectedCases):

@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import distributed
@@ -15,7 +16,7 @@ from torchmetrics import MetricCollection
 
 from covidct.errors import UsageError
 from covidct.labels import CLASSES
-from covidct.metrics import CaseMetrics, case_scores, triage_report
+from covidct.metrics import CaseMetrics, case_scores, subject_cases, triage_report
 from tests.metrics.cohorts import random_cohort
 
 
@@ -38,6 +39,17 @@ def test_scores_are_those_of_the_report() -> None:
     for name, figure in expected.items():
         assert float(found[name]) == pytest.approx(figure, abs=1e-6), name
     assert all(value.ndim == 0 and value.dtype == torch.float32 for value in found.values())
+
+
+def test_subjects_are_the_mean_of_their_cases_and_as_ill_as_the_worst() -> None:
+    cases = fill(CaseMetrics(CLASSES), list(range(21))).cases()
+    found = subject_cases(cases)
+    frame = pd.DataFrame(cases.prob.astype(np.float64)).assign(subject=cases.subject, target=cases.target)
+    grouped = frame.groupby("subject")
+    assert len(found.target) == frame["subject"].nunique() < 21
+    np.testing.assert_array_equal(found.subject, list(grouped.groups))
+    np.testing.assert_array_equal(found.target, grouped["target"].max())
+    np.testing.assert_allclose(found.prob, grouped[[0, 1, 2]].mean(), rtol=1e-6)
 
 
 def test_duplicates_count_once_and_keys_are_exact() -> None:
