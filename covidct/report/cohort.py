@@ -29,11 +29,11 @@ _COLUMNS = {  # least width in rem and share of what is left; fixed, so that a b
     "scan": (10.6, 1.2),
     "prediction": (9.4, 0),
     "bar": (6.2, 0),
-    "probability": (5.8, 0),
+    "probability": (6.6, 0),
     "truth": (9.4, 0),
-    "lungs": (7, 0),
+    "lungs": (6.8, 0),
     "lesions": (6, 0),
-    "findings": (8, 1.6),
+    "findings": (7.4, 1.6),
     "time": (4.4, 0),
 }
 

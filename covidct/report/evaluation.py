@@ -49,6 +49,7 @@ def write_evaluation_page(
     write_page(
         "evaluation.html",
         path,
+        scripts=("table.js",) if len(done) > 1 else (),
         title=title,
         phantoms=phantoms,
         report=report,
