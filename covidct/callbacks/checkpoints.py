@@ -14,6 +14,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from covidct.callbacks.checkpoint_io import AtomicCheckpointIO, previous_path
 from covidct.callbacks.plateau_steps import steps_due, take_steps
 from covidct.callbacks.random_states import collect_random_states, restore_random_states
+from covidct.callbacks.run_folder import own_run_folder, run_folder
 from covidct.errors import CheckpointError, UsageError
 from covidct.weights import load_checkpoint
 
@@ -24,6 +25,8 @@ __all__ = ("Checkpoints", "find_checkpoint", "is_trial")
 
 _LOGGER = logging.getLogger(__name__)
 BEST, LAST = "best.ckpt", "last.ckpt"
+FOLDER = "checkpoints"
+"""Where they are in the folder of a run."""
 RANDOM_KEY = "covidct_random_states"
 """Key of :func:`covidct.callbacks.random_states.collect_random_states` in checkpoints."""
 
@@ -36,7 +39,8 @@ class Checkpoints(Checkpoint):
     only together with a best one, and forgets a score that was good in another folder.
 
     Files are written by :class:`AtomicCheckpointIO`, which is put into the trainer. A training that goes on from a
-    checkpoint writes into the folder of that checkpoint. Checkpoints hold no paths.
+    checkpoint writes into the folder of that checkpoint; one that does not is refused a folder that holds the states
+    of another, which would be lost. Checkpoints hold no paths.
 
     A killed training goes on as if nothing had happened, to the bit where the device computes alike: with the next
     batch of the epoch (of the loaders of :mod:`covidct.datamodules`) and, on as many processes as before, with the next
@@ -56,7 +60,8 @@ class Checkpoints(Checkpoint):
         last_model_path: of the last state, empty while there is none.
 
     Raises:
-        UsageError: for an impossible argument, or a score that no validation of the run logs.
+        UsageError: for an impossible argument, a score that no validation of the run logs, or a folder that holds
+            another training.
     """
 
     def __init__(
@@ -80,7 +85,7 @@ class Checkpoints(Checkpoint):
         self.best_model_path = self.last_model_path = ""
         self.best_model_score: float | None = None
         self._saved_step = -1
-        self._validated = False
+        self._validated = self._goes_on = False
         self._random: dict[str, Tensor] | None = None
         self._due: dict[int, float] = {}
 
@@ -92,8 +97,8 @@ class Checkpoints(Checkpoint):
             trainer.strategy.checkpoint_io = AtomicCheckpointIO()
         if self.monitor is None:
             self.monitor, self.mode = getattr(pl_module, "monitor", None) or (None, None)
-        folder = self._given or Path(trainer.log_dir or trainer.default_root_dir) / "checkpoints"
-        self.folder = Path(trainer.strategy.broadcast(str(folder)))
+        self.folder = self._given or run_folder(trainer) / FOLDER
+        self._goes_on = False
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -102,8 +107,15 @@ class Checkpoints(Checkpoint):
         if trainer.state.fn != "fit":
             return
         self._random = checkpoint.get(RANDOM_KEY)
-        if self._given is None and trainer.ckpt_path:
-            self.folder = Path(trainer.ckpt_path).parent
+        if trainer.ckpt_path:
+            source = Path(trainer.ckpt_path).parent
+            self.folder = self._given or source
+            self._goes_on = self.folder.resolve() == source.resolve()
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Refuse the folder of another training; where weights are read later, so is this."""
+        if not trainer.strategy.restore_checkpoint_after_setup:
+            self.require_unused(trainer)
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -113,6 +125,8 @@ class Checkpoints(Checkpoint):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """A state that was just read needs no writing; what a killed process was writing is thrown away."""
+        if trainer.strategy.restore_checkpoint_after_setup:
+            self.require_unused(trainer)
         self._saved_step = trainer.global_step
         due, self._due = self._due, {}
         take_steps(trainer, due)
@@ -168,6 +182,25 @@ class Checkpoints(Checkpoint):
         self._save_last(trainer)
         self._due = {}
 
+    def require_unused(self, trainer: pl.Trainer) -> None:
+        """Refuse a folder that holds the states of another training, which this one would replace.
+
+        Args:
+            trainer: that trains. Where its processes have met, all call this, and the disk of the first one counts.
+
+        Raises:
+            UsageError: when it does.
+        """
+        folder = self.folder or self._given or own_run_folder(trainer) / FOLDER
+        own = self._goes_on or self.last_model_path == str(folder / LAST) or is_trial(trainer)
+        used = not own and any((folder / name).exists() for name in (BEST, LAST))
+        if trainer.strategy.broadcast(used):
+            raise UsageError(
+                f"The folder {folder} holds the states of another training, which this one would replace: go on with "
+                "that one (--ckpt_path=auto), move them away, or give this one another folder, as a logger does that "
+                "numbers its runs."
+            )
+
     def state_dict(self) -> dict[str, Any]:
         """The best score so far and what is still due; no paths, since a run may be moved."""
         return {"best": self.best_model_score, "monitor": self.monitor, "due": dict(self._due)}
@@ -215,17 +248,19 @@ def is_trial(trainer: pl.Trainer) -> bool:
     return bool(vars(trainer).get("fast_dev_run"))
 
 
-def find_checkpoint(folder: Path, *, best: bool = False) -> Path | None:
-    """The newest checkpoint below a folder that can be read; one that cannot is passed over with a warning.
+def find_checkpoint(*folders: Path, best: bool = False) -> Path | None:
+    """The newest checkpoint below folders that can be read; one that cannot is passed over with a warning.
 
     Args:
-        folder: of one run or of many.
+        folders: of one run or of many.
         best: the best checkpoint of the newest run, if it has one, for ``test`` and ``predict``.
 
     Returns:
         The file; None when there is none.
     """
-    whole = [file for file in folder.rglob("*.ckpt") if not _is_temporary(file.relative_to(folder))]
+    whole = [
+        file for folder in folders for file in folder.rglob("*.ckpt") if not _is_temporary(file.relative_to(folder))
+    ]
     files = sorted(whole, key=lambda file: (file.stat().st_mtime_ns, file.name), reverse=True)
     if best and files:
         wanted = [files[0].with_name(BEST), previous_path(files[0].with_name(BEST))]

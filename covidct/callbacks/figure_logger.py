@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
@@ -13,6 +12,7 @@ import torch
 from covidct.callbacks.case_pictures import attention_picture, grad_cam_picture, lesion_picture, lung_picture
 from covidct.callbacks.checkpoints import is_trial
 from covidct.callbacks.loggers import log_picture, write_picture
+from covidct.callbacks.run_folder import run_folder
 from covidct.errors import UsageError
 from covidct.tasks import ClassificationTask, DetectionTask, SegmentationTask, SliceSegmentationTask
 
@@ -93,7 +93,7 @@ class FigureLogger(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draw and log."""
-        folder = Path(trainer.log_dir or trainer.default_root_dir)  # asks all processes
+        folder = run_folder(trainer)  # asks all processes
         if trainer.sanity_checking or not trainer.is_global_zero or is_trial(trainer):
             return
         self._chosen = True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from covidct import RESEARCH_USE, __version__
 from covidct.callbacks.checkpoints import is_trial
 from covidct.callbacks.gathered import gather_classified, gather_scored
 from covidct.callbacks.loggers import log_numbers, log_picture, log_table, write_picture
+from covidct.callbacks.run_folder import run_folder
 from covidct.errors import UsageError
 from covidct.metrics import slice_report, triage_report
 from covidct.report import figure_pixels, metric_figures, write_metric_tables
@@ -23,6 +23,7 @@ from covidct.tasks import BaseTask, ClassificationTask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from covidct.callbacks.gathered import ClassifiedCases, ScoredCases
     from covidct.metrics import Cases, TriageReport
@@ -97,7 +98,7 @@ class MetricsReport(pl.Callback):
 
     def _report(self, trainer: pl.Trainer, task: BaseTask, stage: str, resamples: int) -> None:
         """Gather on every process, write on the first."""
-        folder = Path(trainer.log_dir or trainer.default_root_dir) / "metrics" / stage  # asks all processes
+        folder = run_folder(trainer) / "metrics" / stage  # asks all processes
         classified = gather_classified(trainer, task, stage) if isinstance(task, ClassificationTask) else None
         scored = gather_scored(task, stage) if classified is None else None
         if not trainer.is_global_zero or is_trial(trainer):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytorch_lightning as pl
@@ -12,6 +11,7 @@ from lightning_fabric.utilities.apply_func import move_data_to_device
 
 from covidct.atomic import atomic_path
 from covidct.callbacks.gradient_norm import gradient_norm
+from covidct.callbacks.run_folder import run_folder
 from covidct.errors import TrainingError, UsageError
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class NonFiniteGuard(pl.Callback):
 
     def _keep(self, trainer: pl.Trainer, modules: tuple[str, ...]) -> str:
         """Write the batch; its name below the run's folder."""
-        root = Path(trainer.log_dir or trainer.default_root_dir)
+        root = run_folder(trainer)  # asks all processes
         name = f"non_finite/step-{trainer.global_step:06d}-rank-{trainer.global_rank}.pt"
         record = {"modules": list(modules), "step": trainer.global_step, "epoch": trainer.current_epoch}
         with atomic_path(root / name) as temporary:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytorch_lightning as pl
@@ -10,6 +9,7 @@ from torch import distributed
 
 from covidct import RESEARCH_USE
 from covidct.callbacks.checkpoints import is_trial
+from covidct.callbacks.run_folder import run_folder
 from covidct.errors import UsageError
 from covidct.report.tables import write_csv
 from covidct.tasks import ClassificationTask, SegmentationTask, SliceSegmentationTask
@@ -141,7 +141,7 @@ class PredictionWriter(pl.Callback):
         """Gather on every process, write on the first."""
         if stage not in self.stages:
             return
-        folder = Path(trainer.log_dir or trainer.default_root_dir)  # asks all processes
+        folder = run_folder(trainer)  # asks all processes
         shares, self._rows = _from_all_processes(self._rows), {}
         if not trainer.is_global_zero or is_trial(trainer):
             return

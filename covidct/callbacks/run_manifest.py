@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 import subprocess
@@ -17,6 +18,9 @@ import torch
 from covidct import RESEARCH_USE, __version__
 from covidct.atomic import atomic_write_text
 from covidct.callbacks.checkpoints import is_trial
+from covidct.callbacks.run_folder import run_folder
+from covidct.callbacks.run_record import dataset_record, optimizer_records, trainer_record, transform_record
+from covidct.datamodules import BaseDataModule
 from covidct.weights import sha256_file
 
 if TYPE_CHECKING:
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ("RunManifest", "without_folders")
 
+_LOGGER = logging.getLogger(__name__)
 _PACKAGES = (
     "torch",
     "torchvision",
@@ -44,54 +49,100 @@ class RunManifest(pl.Callback):
     """Writes ``run.json`` into the run's folder when a training begins, and again when it ends.
 
     Versions of Python, covidct and the packages that numbers depend on; device, processes and precision; the arguments
-    of task and data module, the pre-processing and the seed; the state of the git repository that the run was started
-    in (commit, and whether files differ from it), where there is one; a digest of the records and contents of the data;
-    and at the end the sha256 of every checkpoint. No paths, no host, no user, no names of files but those of
-    checkpoints and weights.
+    of task, trainer and data module, of the data set and of the augmentation; optimizers and schedules as they begin;
+    the pre-processing and the seed; the state of the git repository that the run was started in (commit, and whether
+    files differ from it), where there is one; a digest of the records and contents of the data; and at the end the
+    sha256 of every checkpoint. No paths, no host, no user, no site, no names of files but those of checkpoints and
+    weights: arguments of a data set that are free text are left out.
     """
 
+    def __init__(self) -> None:
+        """Know nothing yet."""
+        self._folder: Path | None = None
+        self._record: dict[str, Any] = {}
+        self._begun = False
+
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write what is known at the start."""
-        self._write(trainer, pl_module, status="running")
+        """Gather what is known at the start."""
+        self._folder, self._begun = run_folder(trainer), False  # asks all processes, so nothing later has to
+        if trainer.is_global_zero and not is_trial(trainer):
+            self._record = _record(trainer, pl_module)
+
+    def on_sanity_check_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write it, now that no callback has refused the run."""
+        self._begin(trainer)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write it, unless that is done."""
+        self._begin(trainer)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write it again, with the checkpoints."""
-        self._write(trainer, pl_module, status="interrupted" if trainer.interrupted else "done")
+        self._write(trainer, status="done", checkpoints=_checkpoints(trainer) if trainer.is_global_zero else {})
+        self._begun = False
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Say that the run failed, and by what kind of error."""
-        self._write(trainer, pl_module, status=f"failed: {type(exception).__name__}")
-
-    def _write(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *, status: str) -> None:
-        folder = Path(trainer.log_dir or trainer.default_root_dir)  # asks all processes
-        if not trainer.is_global_zero or is_trial(trainer):
+        """Say that the run failed, and by what kind of error; asks no process and hides no error."""
+        if not self._begun:
             return
-        data: Any = getattr(trainer, "datamodule", None)
-        preprocessing = getattr(data, "preprocessing", None)
-        record = {
-            "kind": "covidct.run",
-            "research_use": RESEARCH_USE,
+        stopped = isinstance(exception, KeyboardInterrupt)
+        try:
+            self._write(trainer, status="interrupted" if stopped else f"failed: {type(exception).__name__}")
+        except OSError as error:
+            _LOGGER.warning("run.json could not say that the run failed: %s", error.strerror or error)
+        self._begun = False
+
+    def _begin(self, trainer: pl.Trainer) -> None:
+        if not self._begun:
+            self._begun = True
+            self._write(trainer, status="running")
+
+    def _write(self, trainer: pl.Trainer, *, status: str, checkpoints: dict[str, str] | None = None) -> None:
+        if self._folder is None or not trainer.is_global_zero or is_trial(trainer):
+            return
+        self._record |= {
             "status": status,
             "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "versions": {"python": platform.python_version(), "covidct": __version__, **_versions()},
-            "machine": _machine(trainer, pl_module),
-            "seed": _seed(),
-            "task": {"name": type(pl_module).__name__, **without_folders(pl_module.hparams)},
-            "data": {"name": type(data).__name__, **without_folders(getattr(data, "hparams", {}))}
-            if data is not None
-            else None,
-            "dataset": type(data.dataset).__name__ if hasattr(data, "dataset") else None,
-            "data_fingerprint": data.fingerprint() if hasattr(data, "fingerprint") else None,
-            "preprocessing": None if preprocessing is None else preprocessing.to_dict(),
-            "trainer": {
-                "max_epochs": trainer.max_epochs,
-                "max_steps": trainer.max_steps,
-                "epoch": trainer.current_epoch,
-            },
-            "git": _git(),
-            "checkpoints": _checkpoints(trainer) if status != "running" else {},
+            "epoch": trainer.current_epoch,
+            "step": trainer.global_step,
+            "checkpoints": checkpoints or {},
         }
-        atomic_write_text(folder / "run.json", json.dumps(record, indent=1, default=str) + "\n")
+        atomic_write_text(self._folder / "run.json", json.dumps(self._record, indent=1, default=str) + "\n")
+
+
+def _record(trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+    """What a run is made of."""
+    data: Any = getattr(trainer, "datamodule", None)
+    preprocessing = getattr(data, "preprocessing", None)
+    return {
+        "kind": "covidct.run",
+        "research_use": RESEARCH_USE,
+        "status": "",
+        "written": "",
+        "versions": {"python": platform.python_version(), "covidct": __version__, **_versions()},
+        "machine": _machine(trainer, pl_module),
+        "seed": _seed(),
+        "task": {"name": type(pl_module).__name__, **without_folders(pl_module.hparams)},
+        **optimizer_records(trainer),
+        "data": _data(data),
+        "augmentation": transform_record(getattr(data, "train_transform", None)),
+        "dataset": dataset_record(data.dataset) if isinstance(data, BaseDataModule) else None,
+        "data_fingerprint": data.fingerprint() if isinstance(data, BaseDataModule) else None,
+        "preprocessing": None if preprocessing is None else preprocessing.to_dict(),
+        "trainer": trainer_record(trainer),
+        "git": _git(),
+    }
+
+
+def _data(data: Any) -> dict[str, Any] | None:  # noqa: ANN401  (any data module)
+    """Class and arguments of the data module, and how many samples it found."""
+    if data is None:
+        return None
+    found = {"name": type(data).__name__, **without_folders(getattr(data, "hparams", {}))}
+    if isinstance(data, BaseDataModule):
+        found["holds_out_site"] = data.holds_out_site
+        found["samples"] = {part: len(data.records(part)) for part in ("train", "val", "test")}
+    return found
 
 
 def _versions() -> dict[str, str | None]:

@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from covidct import __version__
 from covidct.atomic import atomic_write_text
 from covidct.callbacks.checkpoints import is_trial
+from covidct.callbacks.run_folder import run_folder
 from covidct.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ class ThroughputMonitor(pl.Callback):
             found["scaling_efficiency"] = found["samples_per_s"] / trainer.world_size / self._single
         pl_module.log_dict({f"throughput_{name}": value for name, value in found.items()}, sync_dist=False)
         self._epochs.append(found)
-        folder = Path(trainer.log_dir or trainer.default_root_dir)
+        folder = run_folder(trainer)  # asks all processes
         if trainer.is_global_zero and not is_trial(trainer):
             self._write(trainer, pl_module.device, folder)
 

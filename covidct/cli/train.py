@@ -13,12 +13,14 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 from covidct.callbacks import Checkpoints, find_checkpoint
+from covidct.cli.checkpoint_places import checkpoint_places
 from covidct.cli.command import usage_sentence
 from covidct.cli.console import research_use, results
 from covidct.cli.lost_process import lost_process, tell_of_lost_processes
 from covidct.cli.prediction_rows import predict_rows
 from covidct.cli.presets import with_presets
 from covidct.cli.quiet import quiet_lightning
+from covidct.cli.run_config import RunConfig
 from covidct.datamodules import BaseDataModule
 from covidct.errors import CovidctError, UsageError
 from covidct.tasks import BaseTask, CovidCTMaskNetTask, DetectionTask, SegmentationTask, load_task
@@ -76,7 +78,11 @@ class TaskCLI(LightningCLI):
             subclass_mode_model=True,
             subclass_mode_data=True,
             auto_configure_optimizers=False,
-            save_config_kwargs={"overwrite": True},
+            save_config_callback=RunConfig,
+            save_config_kwargs={
+                "save_to_log_dir": False,
+                "config_filename": "config.yaml" if verb == "fit" else f"config-{verb}.yaml",
+            },
             seed_everything_default=0,
             parser_kwargs={"prog": f"covidct {verb}", "exit_on_error": False},
             args=self.argv,
@@ -95,9 +101,10 @@ class TaskCLI(LightningCLI):
             "to go on from, or auto" if self.verb == "fit" else "to apply, or auto for the best one of the newest run"
         )
         text = (
-            f"A .ckpt file of covidct {text}: the newest below --trainer.default_root_dir (lightning_logs) that can be"
+            f"A .ckpt file of covidct {text}: the newest that can be read below --trainer.default_root_dir and where "
+            "the logger has its runs (lightning_logs; checkpoints, without one)."
         )
-        parser.add_argument("--ckpt_path", type=Path, default=None, help=f"{text} read.")
+        parser.add_argument("--ckpt_path", type=Path, default=None, help=text)
         if self.verb == "test":
             text = (
                 "Folder for report.html, metrics.json and predictions.csv, or metrics.json and scores.csv of a "
@@ -122,16 +129,16 @@ class TaskCLI(LightningCLI):
 
     def _find_checkpoint(self) -> Path | None:
         """The checkpoint that is named; ``auto`` is looked for, and put in its place."""
-        named = self.config.get("ckpt_path")
-        if named != Path("auto"):
-            return None if named is None else Path(named)
-        root = self.config.trainer.default_root_dir
-        folder = Path("lightning_logs") if root is None else Path(root)
-        self.config["ckpt_path"] = found = find_checkpoint(folder, best=self.verb != "fit")
+        given = self.config.get("ckpt_path")
+        if given != Path("auto"):
+            return None if given is None else Path(given)
+        folders = checkpoint_places(self.config.trainer, goes_on=self.verb == "fit")
+        self.config["ckpt_path"] = found = find_checkpoint(*folders, best=self.verb != "fit")
+        named = " or ".join(map(str, folders))
         if found is None and self.verb != "fit":
-            raise UsageError(f"There is no checkpoint in {folder}: name one with --ckpt_path, or train first.")
+            raise UsageError(f"There is no checkpoint in {named}: name one with --ckpt_path, or train first.")
         results().print(
-            f"checkpoint: {found}" if found else f"no checkpoint in {folder} yet: a fresh training begins",
+            f"checkpoint: {found}" if found else f"no checkpoint in {named} yet: a fresh training begins",
             markup=False,
             soft_wrap=True,
         )
@@ -140,7 +147,8 @@ class TaskCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:  # noqa: ANN401  (Lightning's signature)
         """As Lightning does; a training that says nothing of checkpoints keeps its last and its best."""
         trainer = self.config_init["trainer"]
-        callbacks = trainer.get("callbacks") or []
+        given = trainer.get("callbacks") or []
+        callbacks = given if isinstance(given, list) else [given]
         own = any(isinstance(callback, Checkpoint) for callback in callbacks)
         if self.verb == "fit" and trainer.get("enable_checkpointing") is not False and not own:
             trainer["callbacks"] = [*callbacks, Checkpoints()]
@@ -170,9 +178,12 @@ class TaskCLI(LightningCLI):
     def run_fit(self) -> None:
         """Train."""
         checkpoint = self.config.get("ckpt_path")
+        for kept in self.trainer.checkpoint_callbacks if checkpoint is None else ():
+            if isinstance(kept, Checkpoints):
+                kept.require_unused(self.trainer)  # before anything is written
         self.trainer.fit(self.model, datamodule=self.datamodule, ckpt_path=checkpoint)
-        kept = self.trainer.checkpoint_callback
-        best = getattr(kept, "best_model_path", "") or getattr(kept, "last_model_path", "")
+        written = self.trainer.checkpoint_callback
+        best = getattr(written, "best_model_path", "") or getattr(written, "last_model_path", "")
         if best:
             results().print(f"checkpoint: {best}", markup=False, soft_wrap=True)
 

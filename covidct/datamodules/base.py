@@ -54,6 +54,7 @@ class BaseDataModule(pl.LightningDataModule):
         contrast_side: the side whose subjects are taken alone; None: both sides.
         contrast_split: the line between subjects of low and of high contrast, by Otsu over the training subjects; None
             before :meth:`setup`, without training subjects, and where no contrast is measured.
+        train_transform: the augmentation of training samples; None: they stay as they are.
     """
 
     def __init__(
@@ -98,9 +99,9 @@ class BaseDataModule(pl.LightningDataModule):
                 "'high' or null, with contrast='rms' or 'spread'."
             )
         _check_loading(batch_size, num_workers, prepare_workers, on_failure)
-        # Paths and objects stay out: checkpoints are plain data and travel to other machines.
+        # Paths, objects and the name of a hospital stay out: checkpoints are plain data and travel to other machines.
         self.save_hyperparameters(
-            ignore=["dataset", "preprocessing", "cache_dir", "train_transform", "lung_checkpoint"]
+            ignore=["dataset", "preprocessing", "cache_dir", "train_transform", "lung_checkpoint", "hold_out_site"]
         )
         self.dataset = dataset
         self.preprocessing = preprocessing
@@ -121,7 +122,7 @@ class BaseDataModule(pl.LightningDataModule):
             hold_out_site=hold_out_site,
             seed=seed,
         )
-        self._augment = train_transform or (default_augment(preprocessing.kind) if augment else None)
+        self.train_transform = train_transform or (default_augment(preprocessing.kind) if augment else None)
         self._cache = ArrayCache(cache_dir or default_cache_dir())
         self._max_slices: int | None = None
         self._entries = Entries(self._cache, dataset, preprocessing, skip_failures=on_failure == "skip")
@@ -137,6 +138,11 @@ class BaseDataModule(pl.LightningDataModule):
     def mask_type(self) -> MaskType | None:
         """Which lesions are objects in ``instances``, and how they are classed; None: batches have no such key."""
         return self.dataset.mask_type
+
+    @property
+    def holds_out_site(self) -> bool:
+        """Whether a site makes the test part; which one is told to no checkpoint, logger or manifest of the run."""
+        return self._division.hold_out_site is not None
 
     def prepare_data(self) -> None:
         """Prepare every scan that is not in the cache; called by one process of a machine.
@@ -278,7 +284,7 @@ class BaseDataModule(pl.LightningDataModule):
         )
         sampler.set_epoch(epoch)
         return ResumableLoader(
-            self._samples(records, augment=self._augment, max_slices=self._max_slices),
+            self._samples(records, augment=self.train_transform, max_slices=self._max_slices),
             batch_size=self._batch_size,
             sampler=sampler,
             num_workers=self._num_workers,

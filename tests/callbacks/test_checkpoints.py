@@ -8,7 +8,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from covidct.callbacks import AtomicCheckpointIO, Checkpoints, find_checkpoint
+from covidct.callbacks import AtomicCheckpointIO, Checkpoints, RunManifest, find_checkpoint
 from covidct.errors import CheckpointError, UsageError
 from covidct.tasks import MaskedGAPResNetTask, load_task
 from covidct.weights import load_checkpoint
@@ -115,6 +115,25 @@ def test_a_training_goes_on_in_its_folder_and_knows_its_best(
     assert epoch_of(moved / "best.ckpt") == 1, "0.9 before is better than 0.8 now"
     assert epoch_of(moved / "last.ckpt") == 3
     assert later.best_model_score == pytest.approx(0.9)
+
+
+def test_a_fresh_training_replaces_no_other(
+    make_trainer: MakeTrainer, make_task: MakeTask, data: CTVolumeDataModule, tmp_path: Path
+) -> None:
+    own = Checkpoints()
+    trainer = fit(make_trainer, make_task(), data, RunManifest(), own, max_epochs=1)
+    files = {name: (tmp_path / name).read_bytes() for name in ("checkpoints/last.ckpt", "run.json")}
+    with pytest.raises(UsageError, match=r"checkpoints holds the states of another training"):
+        fit(make_trainer, make_task(), data, RunManifest(), Checkpoints(), max_epochs=1)
+    elsewhere = tmp_path / "elsewhere.ckpt"
+    elsewhere.write_bytes(files["checkpoints/last.ckpt"])
+    given = Checkpoints(folder=str(tmp_path / "checkpoints"))
+    with pytest.raises(UsageError, match=r"another training"):  # one that began elsewhere is another one too
+        fit(make_trainer, make_task(), data, given, max_epochs=2, ckpt_path=elsewhere)
+    assert {name: (tmp_path / name).read_bytes() for name in files} == files
+    trainer.fit_loop.max_epochs = 2
+    trainer.fit(trainer.lightning_module, datamodule=data)  # its own files it may replace
+    assert epoch_of(tmp_path / "checkpoints" / "last.ckpt") == 1
 
 
 def test_the_last_state_is_written_within_an_epoch_too(

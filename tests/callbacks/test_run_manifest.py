@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytorch_lightning as pl
+import torch
 
 from covidct.callbacks import Checkpoints, RunManifest
 from covidct.callbacks.run_manifest import without_folders
@@ -54,19 +55,76 @@ def test_everything_that_makes_a_run(
 
 
 class Fail(pl.Callback):
-    def on_train_batch_end(self, *_: object) -> None:
-        message = "secret of Doe^Jane"
-        raise RuntimeError(message)
+    """Fails; from then on, whatever asks the other processes or reads the data fails otherwise."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+        self.monkeypatch, self.error = monkeypatch, error
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
+        def other(*_: object) -> None:
+            raise AssertionError("asked where one process alone is")
+
+        self.monkeypatch.setattr(type(trainer.strategy), "broadcast", other)
+        self.monkeypatch.setattr(type(trainer), "log_dir", property(other))
+        self.monkeypatch.setattr(type(trainer.datamodule), "fingerprint", other)  # type: ignore[attr-defined]
+        raise self.error
 
 
-def test_a_run_that_fails_says_so(
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(RuntimeError("secret of Doe^Jane"), "failed: RuntimeError"), (SystemExit(), "failed: SystemExit")],
+)
+def test_a_run_that_fails_says_so_and_asks_nobody(
+    make_trainer: MakeTrainer,
+    make_task: MakeTask,
+    data: CTVolumeDataModule,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    status: str,
+) -> None:
+    trainer = make_trainer(callbacks=[RunManifest(), Fail(monkeypatch, error)], limit_val_batches=0)
+    with pytest.raises(type(error)):
+        trainer.fit(make_task(), datamodule=data)
+    assert read(tmp_path)["status"] == status
+    assert read(tmp_path)["step"] == 1
+    assert "Doe" not in (tmp_path / "run.json").read_text()
+
+
+def test_what_fails_outside_a_training_is_no_failed_training(
+    make_trainer: MakeTrainer, make_task: MakeTask, tmp_path: Path
+) -> None:
+    manifest = RunManifest()
+    trainer = make_trainer(callbacks=[manifest])
+    manifest.on_exception(trainer, make_task(), RuntimeError())
+    assert not (tmp_path / "run.json").exists()
+
+
+def test_the_optimizer_the_steps_and_the_data_are_told(
     make_trainer: MakeTrainer, make_task: MakeTask, data: CTVolumeDataModule, tmp_path: Path
 ) -> None:
-    trainer = make_trainer(callbacks=[RunManifest(), Fail()], limit_val_batches=0)
-    with pytest.raises(RuntimeError):
-        trainer.fit(make_task(), datamodule=data)
-    assert read(tmp_path)["status"] == "failed: RuntimeError"
-    assert "Doe" not in (tmp_path / "run.json").read_text()
+    task = make_task()
+    optimizer = torch.optim.SGD(task.parameters(), lr=0.5, momentum=0.25)
+    schedule = torch.optim.lr_scheduler.StepLR(optimizer, step_size=7)
+    task.configure_optimizers = lambda: ([optimizer], [schedule])  # type: ignore[method-assign,assignment,return-value]
+    trainer = make_trainer(
+        callbacks=[RunManifest()],
+        limit_val_batches=0,
+        max_steps=1,
+        accumulate_grad_batches=3,
+        gradient_clip_val=0.1,
+    )
+    trainer.fit(task, datamodule=data)
+    record = read(tmp_path)
+    (written,) = record["optimizers"]
+    assert (written["name"], written["groups"][0]["lr"], written["groups"][0]["momentum"]) == ("SGD", 0.5, 0.25)
+    assert (record["schedulers"][0]["name"], record["schedulers"][0]["step_size"]) == ("StepLR", 7)
+    trained = record["trainer"]
+    assert (trained["accumulate_grad_batches"], trained["gradient_clip_val"]) == (3, 0.1)
+    assert (trained["strategy"], trained["deterministic"]) == ("SingleDeviceStrategy", False)
+    assert (record["dataset"]["name"], record["dataset"]["count"]) == ("FakeVolumes", 12)
+    assert record["data"]["samples"] == {"train": 6, "val": 3, "test": 3}
+    assert record["augmentation"]["transform"][0]["transforms"][0]["prob"] == 0.5
 
 
 def test_the_state_of_the_repository(

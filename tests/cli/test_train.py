@@ -55,6 +55,21 @@ def test_fit_trains_and_leaves_a_checkpoint_and_its_config(place: Path, capsys: 
     assert main(["fit", "--config", str(config), f"--ckpt_path={saved}", "--trainer.max_steps=2"]) == 0
 
 
+def test_a_training_goes_on_where_it_was_and_replaces_no_other(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["fit", *MODEL, *DATA, "--data.size=32", *TRAINER, "--trainer.logger=false"]
+    assert main([*arguments, "--ckpt_path=auto"]) == 0
+    assert "no checkpoint in checkpoints yet: a fresh training begins" in capsys.readouterr().out
+    last = place / "checkpoints" / "last.ckpt"
+    assert load_checkpoint(last)["global_step"] == 1
+    before = {file.name: file.read_bytes() for file in (last, place / "config.yaml")}
+    assert main([*arguments, "--trainer.callbacks=covidct.callbacks.RunManifest"]) == 2
+    assert "checkpoints holds the states of another training" in " ".join(capsys.readouterr().err.split())
+    assert {name: file.read_bytes() for name in before for file in place.rglob(name)} == before
+    assert not (place / "run.json").exists()
+    assert main([*arguments, "--ckpt_path=auto", "--trainer.max_steps=2"]) == 0
+    assert load_checkpoint(last)["global_step"] == 2
+
+
 def test_an_own_optimizer_and_scheduler(place: Path) -> None:
     own = ["--model.optimizer=SGD", "--model.optimizer.lr=0.1", "--model.lr_scheduler=StepLR"]
     arguments = [*MODEL, *DATA, "--data.size=32", *TRAINER, *own, "--model.lr_scheduler.step_size=1"]
