@@ -93,6 +93,7 @@ def test_one_json_and_one_page_a_scan_and_one_page_for_all(done: Path) -> None:
             page = (done / "scans" / f"{row['id']}.html").read_text()
             assert RESEARCH_USE in page
             assert "data:image" in page
+            assert page.count('data-layer="lungs"') == 1  # all slices in a viewer
     index = (done / "index.html").read_text()
     assert all(row["id"] in index for row in rows(done))
     assert RESEARCH_USE in index
@@ -250,9 +251,10 @@ def test_the_mask_of_a_lung_network_is_recorded_everywhere(
     source = f"checkpoint:{sha256_file(lungs)}"
     arguments = ["triage", str(tmp_path / "scan"), "--checkpoint", str(checkpoint), "--out", str(empty)]
     assert main(arguments) == 3  # the classical method finds no lungs
-    assert main([*arguments, "--lung-checkpoint", str(lungs)]) == 0
+    assert main([*arguments, "--lung-checkpoint", str(lungs), "--no-viewer"]) == 0
     (row,) = rows(empty)
     assert row["mask_source"] == source
+    assert "viewer-data" not in (empty / "scans" / f"{row['id']}.html").read_text()
     record = json.loads((empty / "scans" / f"{row['id']}.json").read_text())
     assert record["mask_source"] == record["run"]["mask_source"] == source
     assert record["run"]["preprocessing"]["mask_source"] == "threshold"  # what the task was trained with

@@ -194,9 +194,9 @@ def test_pictures_have_grad_cam_in_the_scale_of_the_checkpoint(checkpoint: Path)
     names = task.class_names
     label = max((1, 2), key=lambda number: float(found.logits[0, number]))  # the likelier disease, never "normal"
     expected = GradCAM(task)(batch, label).maps[0]
-    plain.explain = True
+    plain.explain = plain.viewer = True
     result = plain.apply(scan.volume, id="x")
-    preview = result.preview
+    preview, viewer = result.preview, result.viewer
     assert preview is not None
     assert preview.cam is not None
     assert preview.cam_class == names[label]
@@ -204,6 +204,17 @@ def test_pictures_have_grad_cam_in_the_scale_of_the_checkpoint(checkpoint: Path)
     np.testing.assert_allclose(preview.cam, expected[list(preview.indices)].numpy() / 4, atol=1e-6)
     np.testing.assert_allclose(list(result.probabilities.values()), list(wanted.probabilities.values()), atol=1e-6)
     np.testing.assert_allclose(result.slice_scores, wanted.slice_scores, atol=1e-6)
+    assert wanted.viewer is None
+    assert viewer is not None
+    assert len(viewer.slices) == len(viewer.lungs) == len(scan.volume.array)
+    assert (viewer.source, viewer.cam_class, len(viewer.places)) == (scan.volume.shape[1:], names[label], SIZE)
+    assert viewer.cam is not None
+    assert viewer.weights is not None
+    drawn = np.clip(expected.numpy() / 4, 0, 1).max() * 255  # linear between slices, so never above
+    assert 0.6 * drawn - 1 <= viewer.cam.values.max() <= drawn + 1
+    assert viewer.weights.values.max() > 200
+    assert viewer.start in viewer.places
+    assert "viewer" in result.seconds
 
 
 def test_a_network_that_fuses_slices_says_what_it_thinks_of_each(tmp_path: Path) -> None:

@@ -70,9 +70,17 @@ def test_an_xray_gets_the_probabilities_of_the_data_modules_path(predictor: Pred
     assert result.lungs_ml == {}
 
 
-def test_the_picture_is_the_xray_with_grad_cam_in_the_fixed_scale(predictor: Predictor) -> None:
+def test_the_picture_is_the_xray_with_grad_cam_in_the_fixed_scale(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     image = simulate_cxr(3, diagnosis="covid", shape=(128, 128)).image
-    preview = predictor.apply_xray(image, id="x").preview
+    monkeypatch.setattr(predictor, "viewer", True)
+    result = predictor.apply_xray(image, id="x")
+    preview, viewer = result.preview, result.viewer
+    assert viewer is not None
+    assert (len(viewer.slices), viewer.source, viewer.knots, viewer.lungs) == (1, (128, 128), (), ())
+    assert viewer.cam is not None
+    assert viewer.cam.values.shape[1:] == preview.cam.shape[1:]  # type: ignore[union-attr]
     assert preview is not None
     assert preview.slices.shape == (1, 64, 64)
     small = cv2.resize(image.array, (64, 64), interpolation=cv2.INTER_AREA)
