@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import get_context
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
 from covidct.errors import UsageError
@@ -163,6 +164,9 @@ def local_processes(count: int) -> Iterator[_LocalProcesses]:
 def on_dask(address: str) -> Iterator[tuple[Executor, int]]:
     """An executor of the workers of a Dask cluster, and their number.
 
+    The GPUs of a machine are dealt out to its workers in turn. A worker examines one scan at a time, however many
+    threads it has, since they share its networks: start workers of one thread each.
+
     Args:
         address: of its scheduler (``tcp://host:8786``).
 
@@ -173,19 +177,22 @@ def on_dask(address: str) -> Iterator[tuple[Executor, int]]:
         import distributed
     except ImportError as error:
         raise UsageError("Dask is not installed: pip install 'covidct[cluster]'.") from error
+    from covidct.inference.dask_turns import Turns, turns_of
+
     connect: Any = distributed.Client  # it has no types
     try:
         client = connect(address, timeout="20s", set_as_default=False)
     except (OSError, ValueError) as error:
         raise UsageError(f"No Dask scheduler answers at {address}: start one, or check the address.") from error
     try:
-        workers = len(client.scheduler_info(n_workers=-1)["workers"])
-        if not workers:
+        found = client.scheduler_info(n_workers=-1)["workers"]
+        if not found:
             raise UsageError(
-                f"The Dask scheduler at {address} has no workers: start some with `dask worker {address}`."
+                f"The Dask scheduler at {address} has no workers: start some with `dask worker {address} --nthreads 1`."
             )
+        client.register_plugin(Turns(turns_of(found)))
         with client.get_executor(pure=False, retries=1) as executor:
-            yield executor, workers
+            yield executor, len(found)
     finally:
         client.close()
 
@@ -219,15 +226,21 @@ class _LocalProcesses(Executor):
 
 
 _TURN = 0  # of this process among those of its machine
+_EXAMINING = Lock()  # a network, and the hooks that look into it, serve one scan at a time
+
+
+def take_turn(turn: int) -> None:
+    """In a worker: which one of its machine it is, from 0."""
+    global _TURN
+    _TURN = turn
 
 
 def _begin(turn: Any, threads: int) -> None:  # noqa: ANN401  (a shared number of multiprocessing)
     """Take a turn and a share of the cores."""
-    global _TURN
     import torch
 
     with turn.get_lock():
-        _TURN = turn.value
+        take_turn(turn.value)
         turn.value += 1
     torch.set_num_threads(threads)
 
@@ -244,7 +257,8 @@ def _predictor(settings: PredictorSettings) -> Predictor:
 def _examine(settings: PredictorSettings, scan: ScanInput, name: str) -> Examined:
     """In a worker: the result, and of a failure the whole sentence."""
     told: list[str] = []
-    result = examine(_predictor(settings), scan, id=name, tell=told.append)
+    with _EXAMINING:
+        result = examine(_predictor(settings), scan, id=name, tell=told.append)
     return result, "".join(told)
 
 

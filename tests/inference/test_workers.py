@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 import signal
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 
 from covidct.errors import CheckpointError, UsageError
 from covidct.inference import PredictorSettings, examine_many, local_processes, on_dask, workers
 from covidct.inference.triage import examine
 from covidct.io import ScanInput
 from covidct.result import ScanResult
+from covidct.weights import load_checkpoint
 from tests.fakes.checkpoint import phantom, write_checkpoint, write_nifti
 
 if TYPE_CHECKING:
@@ -51,6 +53,26 @@ def require_same(found: list[ScanResult], settings: PredictorSettings, scans: li
         assert by_id[name].probabilities == pytest.approx(wanted.probabilities, abs=1e-6)
 
 
+@pytest.fixture(scope="module")
+def explained(settings: PredictorSettings, tmp_path_factory: pytest.TempPathFactory) -> PredictorSettings:
+    """The same network with a scale of Grad-CAM, so that results have pictures of its layers."""
+    content = load_checkpoint(Path(settings.checkpoint))
+    content["state_dict"]["cam_scale"] = torch.full_like(content["state_dict"]["cam_scale"], 0.5)
+    path = tmp_path_factory.mktemp("explained") / "explained.ckpt"
+    torch.save(content, path)
+    return replace(settings, checkpoint=str(path), explain=True)
+
+
+def test_threads_that_share_a_network_take_turns(
+    scans: list[tuple[ScanInput, str]], explained: PredictorSettings
+) -> None:
+    work = [(scans[number % 2][0], f"scan-{number}") for number in range(4)]
+    with ThreadPoolExecutor(2) as pool:
+        found = list(examine_many(explained, work, pool, workers=2))
+    assert [(result.status, result.error) for result in found] == [("done", "")] * 4
+    assert all(result.preview is not None and result.preview.cam is not None for result in found)
+
+
 @pytest.mark.slow
 def test_two_processes_find_what_one_does(scans: list[tuple[ScanInput, str]], settings: PredictorSettings) -> None:
     told: list[str] = []
@@ -64,18 +86,37 @@ def test_two_processes_find_what_one_does(scans: list[tuple[ScanInput, str]], se
 
 @pytest.mark.slow
 def test_a_cluster_of_two_workers_finds_it_too(
-    scans: list[tuple[ScanInput, str]], settings: PredictorSettings, tmp_path: Path
+    scans: list[tuple[ScanInput, str]], explained: PredictorSettings, tmp_path: Path
 ) -> None:
     distributed: Any = pytest.importorskip("distributed")
     cluster = distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, local_directory=str(tmp_path)
+        n_workers=2, threads_per_worker=2, processes=True, dashboard_address=None, local_directory=str(tmp_path)
     )
     try:
         with on_dask(cluster.scheduler_address) as (executor, count):
             assert count == 2
-            require_same(list(examine_many(settings, scans, executor, workers=count)), settings, scans)
+            require_same(list(examine_many(explained, scans, executor, workers=count)), explained, scans)
+            client: Any = distributed.Client
+            with client(cluster.scheduler_address, set_as_default=False) as asking:
+                assert sorted(asking.run(_turn).values()) == [0, 1], "each takes a GPU of its own"
     finally:
         cluster.close()
+
+
+def _turn() -> int:
+    return workers._TURN
+
+
+def test_workers_of_a_machine_are_numbered() -> None:
+    pytest.importorskip("distributed")
+    from covidct.inference.dask_turns import turns_of
+
+    found: dict[str, dict[str, Any]] = {
+        "tcp://a:3": {"host": "a", "nanny": "tcp://a:9"},
+        "tcp://a:1": {"host": "a", "nanny": None},
+        "tcp://b:2": {"host": "b"},
+    }
+    assert turns_of(found) == {"tcp://a:1": 0, "tcp://a:9": 1, "tcp://b:2": 0}
 
 
 @pytest.mark.slow
@@ -145,8 +186,6 @@ def test_other_errors_go_on() -> None:
 
 
 def test_processes_share_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
-
     asked: list[str | None] = []
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(PredictorSettings, "predictor", lambda self, *, device=None: asked.append(device))
