@@ -32,7 +32,7 @@ def turns_of(workers: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
     return turns
 
 
-class Turns(WorkerPlugin):  # type: ignore[misc]
+class Turns(WorkerPlugin):
     """Tells each worker its number, those that are started anew as well.
 
     Args:
