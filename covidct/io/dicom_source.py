@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from covidct.errors import GeometryError, InputError
+from covidct.errors import CovidctError, GeometryError, InputError
 from covidct.io.dicom import is_resampled, usable_series
 from covidct.io.dicom_files import open_items
 from covidct.io.dicom_slices import header_dataset
@@ -163,9 +163,9 @@ def refused_headers() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # values of the source that are not quite DICOM; they are passed on as is
             yield
-    except (AttributeError, IndexError, KeyError, NotImplementedError, TypeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
+    except (CovidctError, MemoryError):
+        raise
+    except Exception as error:  # both let many kinds through on odd headers
         raise InputError(
             f"The headers of the series hold what no DICOM object can be made of ({type(error).__name__}): export it "
             "again, or take the masks as NIfTI."

@@ -17,7 +17,7 @@ from covidct.datasets import PhantomCXR
 from covidct.errors import CheckpointError, InputError, ModalityError, UsageError
 from covidct.explain import GradCAM
 from covidct.inference import Predictor, triage
-from covidct.io import read_image
+from covidct.io import ScanInput, read_image
 from covidct.models import XRayLungSegmenter
 from covidct.phantom import simulate_cxr
 from covidct.preprocessing import Preprocessing
@@ -202,3 +202,11 @@ def test_a_ct_slice_as_dicom_is_listed_as_failed(checkpoint: Path, tmp_path: Pat
     (scan,) = triage([tmp_path / "ct"], checkpoint=checkpoint, device="cpu").scans
     assert scan.status == "failed"
     assert "CT" in scan.error
+
+
+def test_an_xray_has_neither_masks_nor_dicom_objects_and_says_so(checkpoint: Path, folder: Path) -> None:
+    picture = next(path for path in sorted(folder.iterdir()) if path.suffix == ".png")
+    result = Predictor(checkpoint, masks=True, dicom=True)(ScanInput(picture), id="x")
+    assert result.files == ()
+    (told,) = [finding for finding in result.findings if finding.code == "no_dicom_objects"]
+    assert "X-ray" in told.message
