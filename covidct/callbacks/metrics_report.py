@@ -15,7 +15,7 @@ from covidct.callbacks.gathered import gather_classified, gather_scored
 from covidct.callbacks.loggers import log_numbers, log_picture, log_table, write_picture
 from covidct.callbacks.run_folder import run_folder
 from covidct.errors import UsageError
-from covidct.metrics import slice_report, triage_report
+from covidct.metrics import slice_report, subject_cases, triage_report
 from covidct.report import figure_pixels, metric_figures, write_metric_tables
 from covidct.report.metric_tables import class_rows
 from covidct.report.tables import write_csv, write_json
@@ -42,7 +42,8 @@ class MetricsReport(pl.Callback):
 
     * ``metrics.json``, ``metrics.csv``: every score of :func:`covidct.metrics.triage_report` of the cases (scans, of
       slice classifiers slices), each once over all processes, with 95 % bootstrap intervals over subjects; the same of
-      slices, where the task scores them against slice labels.
+      subjects, where one has several cases (:func:`covidct.metrics.subject_cases`), and of slices, where the task
+      scores them against slice labels.
     * ``classes.csv``: the table of a classification report, and ``confusion.csv``: counts and shares of each row; see
       :func:`covidct.report.write_metric_tables`.
     * ``confusion.png``, ``roc.png``, ``precision_recall.png``, ``calibration.png``: see
@@ -131,8 +132,7 @@ class MetricsReport(pl.Callback):
             return
         if found.volumes:
             report = replace(report, slices=slice_report(found.volumes, positive=names[-1], resamples=resamples))
-        slices = None if found.slices is None else _scored(found.slices, names, resamples)
-        write_metric_tables(report, folder, slice_classes=slices, run=run)
+        write_metric_tables(report, folder, levels=_levels(found, names, resamples), run=run)
         if resamples:
             log_numbers(trainer, {f"{stage}_{name}": value for name, value in _intervals(report)})
         log_table(trainer, f"{stage}/classes", class_rows(report))
@@ -141,6 +141,15 @@ class MetricsReport(pl.Callback):
                 pixels = figure_pixels(figure)
                 write_picture(folder / f"{name}.png", pixels)
                 log_picture(trainer, f"{stage}/{name}", pixels)
+
+
+def _levels(found: ClassifiedCases, names: tuple[str, ...], resamples: int) -> dict[str, TriageReport]:
+    """The same predictions by subject, where one has several cases, and by slice, where these have classes."""
+    units = {"slice": found.slices}
+    if len(np.unique(found.cases.subject)) < len(found.cases.subject):
+        units = {"subject": subject_cases(found.cases), **units}
+    reports = {level: _scored(cases, names, resamples) for level, cases in units.items() if cases is not None}
+    return {level: report for level, report in reports.items() if report is not None}
 
 
 def _scored(cases: Cases, names: tuple[str, ...], resamples: int) -> TriageReport | None:

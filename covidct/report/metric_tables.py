@@ -27,15 +27,15 @@ def write_metric_tables(
     report: TriageReport,
     folder: str | os.PathLike[str],
     *,
-    slice_classes: TriageReport | None = None,
+    levels: Mapping[str, TriageReport] | None = None,
     run: Mapping[str, Any] | None = None,
 ) -> None:
     """Write all numbers of a report into a folder, as JSON and for spreadsheets.
 
-    * ``metrics.json``: what :meth:`covidct.metrics.TriageReport.to_dict` gives, with ``classes``, ``slice_classes`` and
-      ``run``.
-    * ``metrics.csv``: level (``case`` or ``slice``), metric, scope, value, low, high.
-    * ``classes.csv``: of each class and of the macro and weighted means precision, sensitivity (recall), F1,
+    * ``metrics.json``: what :meth:`covidct.metrics.TriageReport.to_dict` gives, with ``classes``, ``<level>_classes``
+      of each further level, and ``run``.
+    * ``metrics.csv``: level (``case``, then the others), metric, scope, value, low, high.
+    * ``classes.csv``: level, and of each class and of the macro and weighted means precision, sensitivity (recall), F1,
       specificity and areas with their intervals, and support, the number of true cases. Where scikit-learn's
       ``classification_report`` writes 0 for what is not defined, a cell is empty.
     * ``confusion.csv``: a row per true class, counts and shares of the row.
@@ -43,17 +43,20 @@ def write_metric_tables(
     Args:
         report: of the cases.
         folder: made when absent.
-        slice_classes: of a classifier that gives each slice a class, the report of the slices.
+        levels: reports of the same predictions by another unit: ``"subject"`` of patients with several cases,
+            ``"slice"`` of a classifier that gives each slice a class.
         run: what made them.
     """
     folder = Path(folder)
     record = report.to_dict() | {"classes": class_rows(report), "run": run or {}}
-    rows = score_rows(report)
-    if slice_classes is not None:
-        record["slice_classes"] = slice_classes.to_dict()
-        rows += [row | {"level": "slice"} for row in score_rows(slice_classes)]
+    scores = score_rows(report)
+    classes = [{"level": "case", **row} for row in class_rows(report)]
+    for level, other in (levels or {}).items():
+        record[f"{level}_classes"] = other.to_dict()
+        scores += [row | {"level": level} for row in score_rows(other)]
+        classes += [{"level": level, **row} for row in class_rows(other)]
     write_json(record, folder / "metrics.json")
-    for name, table in (("metrics", rows), ("classes", class_rows(report)), ("confusion", confusion_rows(report))):
+    for name, table in (("metrics", scores), ("classes", classes), ("confusion", confusion_rows(report))):
         marked = [{**row, "research_use": RESEARCH_USE} for row in table]
         write_csv(marked, folder / f"{name}.csv", columns=list(marked[0]))
 

@@ -19,6 +19,7 @@ from covidct.callbacks import FigureLogger, MetricsReport, PredictionWriter
 from covidct.errors import UsageError
 from covidct.sample import collate
 from covidct.tasks import LesionMaskRCNNTask, ResNeXtPlusTask, TwoLevelTask, UNet2dTask, UNet3dTask
+from tests.callbacks.test_prediction_writer import flat_task, loader
 from tests.fakes.flat_task import FlatTask
 from tests.fakes.labelled_volumes import TinyLabelledVolumesDataModule
 from tests.fakes.lesions import TinyLesionsDataModule
@@ -138,6 +139,17 @@ def test_a_trial_and_a_sanity_check_leave_nothing(make_trainer: MakeTrainer, tas
     options = {"num_sanity_val_steps": 1, "limit_train_batches": 0}
     make_trainer(callbacks=[MetricsReport()], **options).fit(task, datamodule=TinyXRaysDataModule(4))
     assert not (tmp_path / "metrics").exists()
+
+
+def test_subjects_are_scored_where_one_has_several_cases(make_trainer: MakeTrainer, tmp_path: Path) -> None:
+    make_trainer(callbacks=[MetricsReport(resamples=0, figures=False)]).test(flat_task(), loader(7), verbose=False)
+    folder = tmp_path / "metrics" / "test"
+    record = json.loads((folder / "metrics.json").read_text())
+    assert (record["cases"], record["subject_classes"]["cases"]) == (7, 4)
+    support = {(row["level"], row["class"]): int(row["support"]) for row in read(folder / "classes.csv")}
+    # the second X-ray of each pair is of the second class, the last subject has the first alone
+    assert support["subject", "non_covid"] == 1
+    assert support["subject", "covid"] == 3
 
 
 def test_slices_are_scored_where_the_task_does(make_trainer: MakeTrainer, tmp_path: Path) -> None:
