@@ -81,3 +81,37 @@ def test_lesions_of_another_network_are_not_mixed_in(inputs: list[ScanInput], tm
         with pytest.raises(UsageError, match="lesion_source"):
             CohortFolder(tmp_path / "out", run=run, scans=inputs, resume=True)
     CohortFolder(tmp_path / "out", run=RUN, scans=inputs, resume=True)
+
+
+def test_files_of_a_result_are_written_and_go_with_it(inputs: list[ScanInput], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    folder = CohortFolder(out, run=RUN, scans=inputs, resume=False)
+    name = folder.id_of(inputs[0])
+    contents = {f"masks/{name}_lungs.nii.gz": b"mask", f"dicom/{name}/sc_6.dcm": b"object"}
+    folder.keep(replace(with_lesions(name), files=tuple(contents), contents=contents))
+    (kept,) = folder.close().scans
+    assert kept.contents == {}, "a long run keeps no files in memory"
+    assert {path: (out / path).read_bytes() for path in contents} == contents
+    again = CohortFolder(out, run=RUN, scans=inputs, resume=True)
+    assert again.take_finished() == set(inputs)
+    assert again.close().scans[0].files == tuple(contents)
+    inputs[0].path.write_bytes(b"another scan")
+    changed = CohortFolder(out, run=RUN, scans=inputs, resume=True)
+    assert changed.take_finished() == set()
+    assert not any((out / path).exists() for path in contents)
+
+
+def test_a_record_cannot_have_others_files_removed(inputs: list[ScanInput], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    folder = CohortFolder(out, run=RUN, scans=inputs, resume=False)
+    folder.keep(with_lesions(folder.id_of(inputs[0])))
+    folder.close()
+    (record,) = (out / "scans").glob("*.json")
+    precious = tmp_path / "precious"
+    precious.write_text("kept")
+    names = ["masks/../../precious", str(precious), "index.html"]
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"files": names}))
+    inputs[0].path.write_bytes(b"another scan")
+    assert CohortFolder(out, run=RUN, scans=inputs, resume=True).take_finished() == set()
+    assert precious.exists()
+    assert (out / "index.html").exists()
