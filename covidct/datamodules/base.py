@@ -155,13 +155,14 @@ class BaseDataModule(pl.LightningDataModule):
         """
         self.prepare_data_on(None)
 
-    def prepare_data_on(self, executor: Executor | None) -> None:
+    def prepare_data_on(self, executor: Executor | None, *, workers: int | None = None) -> None:
         """As :meth:`prepare_data`, by the workers of an executor: processes of this machine, or those of a cluster.
 
         Args:
             executor: any of ``concurrent.futures``, or Dask's (:func:`covidct.inference.on_dask`); its workers must see
                 the files of the data set and ``cache_dir`` under the same paths. None is this process and
                 ``prepare_workers``.
+            workers: how many it has; None: not known, which costs some sending.
 
         Raises:
             CovidctError: as :meth:`prepare_data`.
@@ -176,6 +177,7 @@ class BaseDataModule(pl.LightningDataModule):
             keep_partial=self._on_failure == "skip",
             num_workers=self._prepare_workers,
             executor=executor,
+            workers=workers,
         )
         names = self._entries.names()
         self.failures = {names[source]: error for source, error in sorted(failed.items())}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +32,8 @@ _log = logging.getLogger(__name__)
 
 _FORMAT = 2  # raise when the form of an entry changes, or what preparing gives
 _PACK = 256  # mean number of single images in one entry: few files, few memory maps
+_SHARES = 8  # handed to each worker of an executor: the data set travels with each, and the last one is waited for
+_WORKERS = 32  # of an executor that nobody has counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +153,7 @@ def build_blocks(
     lung_masks: LungMasks | None = None,
     num_workers: int = 0,
     executor: Executor | None = None,
+    workers: int | None = None,
 ) -> dict[int, CovidctError]:
     """Make the entries that are missing, damaged, or lack a scan that could not be read before.
 
@@ -162,6 +166,8 @@ def build_blocks(
         lung_masks: where lung masks come from; None: the data set.
         num_workers: worker processes; 0 works in this one.
         executor: does the work instead, in processes or on machines that see the same files and the same cache.
+        workers: how many it has; the entries are shared out in a few parts for each, so that what is sent grows with
+            their number and not with its square.
 
     Returns:
         Failed source to its error. Everything that could be prepared is in the cache, failures or not.
@@ -171,10 +177,10 @@ def build_blocks(
     """
     jobs = _Jobs(cache, dataset, blocks, preprocessing, keep_partial, lung_masks)
     failures: dict[int, CovidctError] = {}
-    built: Iterable[dict[int, CovidctError] | CovidctError] = (
+    built: Iterable[_Built] = (
         DataLoader(jobs, batch_size=None, num_workers=num_workers)
         if executor is None
-        else executor.map(jobs.__getitem__, range(len(jobs)))
+        else chain.from_iterable(executor.map(_build_all, jobs.shares(_SHARES * (workers or _WORKERS))))
     )
     for done, failed in enumerate(built, start=1):
         if isinstance(failed, CovidctError):
@@ -184,7 +190,20 @@ def build_blocks(
     return failures
 
 
-class _Jobs(Dataset["dict[int, CovidctError] | CovidctError"]):
+_Built = dict[int, CovidctError] | CovidctError
+
+
+def _build_all(jobs: _Jobs) -> list[_Built]:
+    """What becomes of each block; nothing more after the cache could not be written."""
+    built: list[_Built] = []
+    for index in range(len(jobs)):
+        built.append(jobs[index])
+        if isinstance(built[-1], CovidctError):
+            break
+    return built
+
+
+class _Jobs(Dataset[_Built]):
     """One block per item; the loader's workers are the processes that build."""
 
     def __init__(
@@ -202,7 +221,13 @@ class _Jobs(Dataset["dict[int, CovidctError] | CovidctError"]):
     def __len__(self) -> int:
         return len(self.blocks)
 
-    def __getitem__(self, index: int) -> dict[int, CovidctError] | CovidctError:
+    def shares(self, count: int) -> list[_Jobs]:
+        """At most so many parts, alike in size."""
+        count = min(count, len(self))
+        rest = (self.preprocessing, self.keep_partial, self.lung_masks)
+        return [_Jobs(self.cache, self.dataset, self.blocks[start::count], *rest) for start in range(count)]
+
+    def __getitem__(self, index: int) -> _Built:
         """Build one block unless it is there; the failures of its sources, or that of the cache.
 
         Errors are returned: one that a worker raised would come out as its traceback.

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
-from typing import TYPE_CHECKING
+from multiprocessing.reduction import ForkingPickler
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from covidct.preprocessing import Preprocessing
 from tests.fakes.chests import FakeCXR, FakeSlices, FakeVolumes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 CLASSES = ("normal", "cap", "covid")
@@ -97,6 +99,41 @@ def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path: Path, workers:
     with pytest.raises(CovidctError, match="cannot be written") as caught:
         build_blocks(cache, dataset, blocks, CUBE, keep_partial=False, num_workers=workers)
     assert "\n" not in str(caught.value)
+
+
+class Weighing(Executor):
+    """Weighs what would be sent to a worker, and does nothing."""
+
+    def __init__(self) -> None:
+        self.tasks = self.total = 0
+
+    def submit(self, function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:  # noqa: ANN401
+        self.tasks += 1
+        self.total += len(ForkingPickler.dumps((function, arguments, named)))
+        future: Future[Any] = Future()
+        future.set_result([])
+        return future
+
+
+def test_what_is_sent_to_workers_grows_with_the_scans_and_not_with_their_square(tmp_path: Path) -> None:
+    def sent(scans: int) -> int:
+        dataset, executor = FakeVolumes(scans), Weighing()
+        blocks = plan_blocks([f"{key:016x}" for key in range(len(dataset))], CUBE, packed=False)
+        cache = ArrayCache(tmp_path)
+        assert build_blocks(cache, dataset, blocks, CUBE, keep_partial=False, executor=executor, workers=2) == {}
+        assert executor.tasks <= 16
+        return executor.total
+
+    assert sent(2000) < 2.5 * sent(1000)
+
+
+def test_each_entry_is_in_one_share(tmp_path: Path) -> None:
+    dataset, cache = FakeVolumes(10, broken=(1,)), ArrayCache(tmp_path)
+    blocks = plan_blocks([dataset.content_key(source, digest=str) for source in range(10)], CUBE, packed=False)
+    with ThreadPoolExecutor(1) as pool:
+        failures = build_blocks(cache, dataset, blocks, CUBE, keep_partial=False, executor=pool, workers=1)
+    assert list(failures) == [1]
+    assert [source for source, block in enumerate(blocks) if cache.get(block.key) is None] == [1]
 
 
 @pytest.mark.slow
