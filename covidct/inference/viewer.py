@@ -19,6 +19,7 @@ from covidct.labels import LESION_CLASSES, NEGATIVE_CLASSES
 from covidct.result import Viewer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from numpy.typing import NDArray
@@ -33,8 +34,11 @@ GREY_KNOTS = ((-1024.0, 0), (-200.0, 110), (240.0, 215), (1500.0, 255))
 """(HU, grey): 7.5 HU a step in lung, where a window of 1500 HU on 256 greys shows 5.9; 4.2 HU in soft tissue, 31 in
 bone. What lies beyond the ends is shown as the end."""
 
-_BUDGET = 5_500_000  # bytes of all slices: 7.3 MB as base64, so that a page with everything else stays below 10 MB
-_RUNGS = ((1.0, 85), (1.0, 70), (0.75, 80), (0.75, 65), (0.5, 75), (0.5, 50), (0.375, 50), (0.25, 50))  # scale, quality
+_BUDGET = 5_500_000  # bytes of slices and masks: 7.3 MB as base64, so that a page with all else stays below 10 MB
+_RUNGS = (  # scale, quality
+    *((1.0, 85), (1.0, 70), (0.75, 82), (0.75, 75), (0.75, 68), (0.625, 70)),
+    *((0.5, 75), (0.5, 55), (0.375, 55), (0.25, 50)),
+)
 _SAMPLE = 12  # slices that are measured before a rung is taken
 _WIDEST, _WIDEST_ALONE = 768, 1536  # pixels of the longer side: of one slice among many, of an X-ray
 _LOW, _HIGH = int(GREY_KNOTS[0][0]), int(GREY_KNOTS[-1][0])
@@ -65,9 +69,10 @@ def make_viewer(
         maps: of a network of volumes; None: Grad-CAM is that of the preview, whose indices are slices of the scan.
 
     Returns:
-        Slices of 5.5 MB at most, as fine as that allows, their longer side 768 pixels at most, 1536 of an X-ray.
+        Slices and masks of 5.5 MB at most, as fine as that allows, their longer side 768 pixels at most, 1536 of an
+        X-ray.
     """
-    form = _choose(volume)
+    form = _choose(volume, [mask for mask in (lung_mask, lesion_mask) if mask is not None])
     places = () if maps is None else places_on_scan(maps, volume)
     preview, names = result.preview, LESION_CLASSES["both"]
     return Viewer(
@@ -107,7 +112,7 @@ def _weights(volume: Volume, maps: NetworkMaps | None) -> CoarseMaps | None:
     return maps_on_scan(finite / max(finite.max(), np.float32(1e-12)), maps, volume)
 
 
-def _choose(volume: Volume) -> _Form:
+def _choose(volume: Volume, masks: Sequence[NDArray[np.uint8]]) -> _Form:
     """The finest form whose sample keeps within the budget."""
     depth, height, width = volume.shape
     sample = np.unique(np.linspace(0, depth - 1, min(depth, _SAMPLE)).round().astype(np.int64)).tolist()
@@ -115,7 +120,9 @@ def _choose(volume: Volume) -> _Form:
     for scale, quality in _RUNGS:
         size = (max(1, round(height * widest * scale)), max(1, round(width * widest * scale)))
         form = _Form(size, quality)
-        if sum(len(_jpeg(volume, index, form)) for index in sample) * depth <= _BUDGET * len(sample):
+        pictures = [_jpeg(volume, index, form) for index in sample]
+        pictures += [_png(mask[index], size) for mask in masks for index in sample]
+        if sum(map(len, pictures)) * depth <= _BUDGET * len(sample):
             break
     return form
 

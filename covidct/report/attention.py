@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from covidct.report.charts import Frame
 from covidct.report.figures import Chart, Dot, Trace, round_step
-from covidct.report.pictures import data_uri
+from covidct.report.pictures import slice_uri
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,7 +76,7 @@ def attention_view(scan: ScanResult, *, along: Sequence[float] = ()) -> Attentio
         slice_, faded = montage.slices[number], montage.faded[number]  # type: ignore[union-attr]
         height, width = slice_.shape
         found = index in scan.positive_slices
-        pairs.append(MontagePair(index, width, height, data_uri(slice_), data_uri(faded), times[index], found))
+        pairs.append(MontagePair(index, width, height, slice_uri(slice_), slice_uri(faded), times[index], found))
     return AttentionView(
         attention_chart(along or times, shown=[] if along else [pair.index for pair in pairs]),
         pairs,

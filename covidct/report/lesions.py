@@ -10,7 +10,7 @@ import numpy as np
 
 from covidct.explain.lesions import LESION_COLOURS, LESION_OPACITY, lesion_title, lesion_word
 from covidct.functional.lung_periphery import PERIPHERAL_MM
-from covidct.report.pictures import data_uri
+from covidct.report.pictures import data_uri, slice_uri
 from covidct.report.words import figure, mask_words
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ("LesionPicture", "LesionRow", "LesionTag", "LesionView", "lesion_view", "region_view")
 
+_WIDEST = 384  # pixels of the longer side of a picture
 _SHOWN = 6  # pictures on the page: a row or two that are read at a glance
 _LETTERS = 0.036  # height of a label's letters in widths of the slice
 _WIDE = 0.62  # mean width of a letter of a bold sans-serif face in heights; the browser stretches the text to fit
@@ -191,7 +192,7 @@ def _picture(preview: LesionPreview, number: int) -> LesionPicture:
         index=int(preview.indices[number]),
         width=width,
         height=height,
-        image=data_uri(np.ascontiguousarray(image, dtype=np.uint8)),
+        image=slice_uri(image, widest=_WIDEST),
         lesions=data_uri(_colours(labels)) if labels.any() else "",
         tags=[_tag(one, preview.names, (height, width)) for one in found],
         words=preview.words[number] if preview.words else f"slice {int(preview.indices[number])}",

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
     from covidct.result import Preview
 
-__all__ = ("Picture", "data_uri", "pictures", "shrunk", "thumbnail")
+__all__ = ("Picture", "data_uri", "pictures", "shrunk", "slice_uri", "thumbnail")
 
 _WEIGHT_BGR = (40, 140, 255)  # orange: apart from grey lungs and from the blue outlines for every colour vision
+_LOSSLESS = 256  # pixels of the longer side up to which a slice is kept as it is: dozens stand on a page
 _MAX_ALPHA = 100  # of 255: the slice stays readable under the heaviest cell
 
 
@@ -78,13 +79,13 @@ def _picture(preview: Preview, number: int, heaviest: float) -> Picture:
         index=int(preview.indices[number]),
         width=image.shape[1],
         height=image.shape[0],
-        image=data_uri(np.ascontiguousarray(image, dtype=np.uint8), ".png"),
+        image=slice_uri(image),
         right=_outline(mask == 1),
         left=_outline(mask == 2),
         weights="" if weights is None else data_uri(_overlay(weights, heaviest), ".png"),
         cam=""
         if preview.cam is None
-        else data_uri(_heat(preview.cam[number], (image.shape[0], image.shape[1])), ".png"),
+        else data_uri(_heat(preview.cam[number], _fitted((image.shape[0], image.shape[1]), _LOSSLESS)), ".png"),
         words=preview.words[number] if preview.words else f"slice {int(preview.indices[number])}",
     )
 
@@ -126,12 +127,25 @@ def _outline(mask: NDArray[np.bool_]) -> str:
     )
 
 
-def shrunk(pixels: NDArray[np.uint8], side: int, suffix: str = ".jpg") -> tuple[str, int, int]:
+def slice_uri(pixels: NDArray[np.uint8], *, widest: int = _LOSSLESS) -> str:
+    """Data URI of a slice (H, W): PNG up to 256 pixels a side, else JPEG of at most ``widest``, which is a tenth."""
+    if max(pixels.shape) <= _LOSSLESS:
+        return data_uri(np.ascontiguousarray(pixels, dtype=np.uint8), ".png")
+    return shrunk(pixels, widest, quality=85)[0]
+
+
+def shrunk(pixels: NDArray[np.uint8], side: int, suffix: str = ".jpg", *, quality: int = 95) -> tuple[str, int, int]:
     """Data URI of a grey picture (H, W) of at most ``side`` pixels a side, with its width and height."""
-    scale = min(1.0, side / max(pixels.shape))
-    width, height = (max(1, round(scale * length)) for length in pixels.shape[::-1])
-    small = np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)) if scale < 1 else pixels
-    return data_uri(small.astype(np.uint8, copy=False), suffix), width, height
+    height, width = _fitted((pixels.shape[0], pixels.shape[1]), side)
+    fits = (height, width) == pixels.shape
+    small = pixels if fits else np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA))
+    return data_uri(small.astype(np.uint8, copy=False), suffix, quality=quality), width, height
+
+
+def _fitted(size: tuple[int, int], side: int) -> tuple[int, int]:
+    """(H, W) of the same form with at most ``side`` pixels a side."""
+    scale = min(1.0, side / max(size))
+    return max(1, round(scale * size[0])), max(1, round(scale * size[1]))
 
 
 def data_uri(pixels: NDArray[np.uint8], suffix: str = ".png", *, quality: int = 95) -> str:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from covidct.report.pictures import pictures, thumbnail
+from covidct.report.pictures import pictures, slice_uri, thumbnail
 from covidct.result import Preview
 from tests.report.samples import preview
 
@@ -72,6 +72,19 @@ def test_a_thumbnail_keeps_the_form_and_is_small() -> None:
     uri = thumbnail(preview(), size=64)
     assert pixels(uri).shape[:2] == (48, 64)
     assert len(uri) < 3000
+
+
+def test_large_slices_are_kept_small() -> None:
+    grey = np.tile(np.linspace(0, 255, 600).astype(np.uint8), (300, 1))
+    uri = slice_uri(grey)
+    assert uri.startswith("data:image/jpeg")
+    assert pixels(uri).shape == (128, 256)
+    assert pixels(slice_uri(grey, widest=400)).shape == (200, 400)
+    np.testing.assert_array_equal(pixels(slice_uri(grey[:100, :256])), grey[:100, :256])
+    large = replace(preview(1, weights=False), slices=grey[None], lung_mask=np.zeros_like(grey)[None])
+    (picture,) = pictures(replace(large, cam=np.ones((1, 2, 2), np.float32)))
+    assert (picture.width, picture.height) == (600, 300)  # outlines and boxes stay in pixels of the slice
+    assert pixels(picture.cam).shape == (128, 256, 4)
 
 
 def test_grad_cam_is_transparent_where_cold_and_keeps_its_scale() -> None:
