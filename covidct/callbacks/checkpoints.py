@@ -168,8 +168,12 @@ class Checkpoints(Checkpoint):
             self._save_last(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Know that there is a new score."""
-        self._validated = not trainer.sanity_checking
+        """Judge a validation within an epoch; that at its end waits for what the epoch's end adds to the state."""
+        if trainer.sanity_checking or trainer.state.fn != "fit" or is_trial(trainer):
+            return
+        self._validated = trainer.is_last_batch
+        if not trainer.is_last_batch:
+            self._keep_best(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the best state, if this is one, and the last."""
@@ -177,8 +181,8 @@ class Checkpoints(Checkpoint):
             return
         validated, self._validated = self._validated, False
         self._due = steps_due(trainer)
-        if validated and self.monitor is not None and self._better(trainer):
-            self.best_model_path = self._write(trainer, BEST)
+        if validated:
+            self._keep_best(trainer)
         self._save_last(trainer)
         self._due = {}
 
@@ -212,8 +216,13 @@ class Checkpoints(Checkpoint):
             return
         self.best_model_score, self.best_model_path = state_dict["best"], str(self.folder / BEST)
 
+    def _keep_best(self, trainer: pl.Trainer) -> None:
+        """Write the best state, if this is one."""
+        if self.monitor is not None and self._better(trainer):
+            self.best_model_path = self._write(trainer, BEST)
+
     def _better(self, trainer: pl.Trainer) -> bool:
-        """Whether the score of this epoch is the best one; the same on every process."""
+        """Whether the score of this validation is the best one; the same on every process."""
         found = trainer.callback_metrics.get(str(self.monitor))
         if found is None:
             known = ", ".join(sorted(name for name in trainer.callback_metrics if name.startswith("val_")))

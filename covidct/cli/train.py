@@ -12,10 +12,10 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
-from covidct.callbacks import Checkpoints, find_checkpoint
+from covidct.callbacks import Checkpoints, PrivateWandbLogger, find_checkpoint
 from covidct.cli.checkpoint_places import checkpoint_places
 from covidct.cli.command import usage_sentence
-from covidct.cli.console import research_use, results
+from covidct.cli.console import note, research_use, results
 from covidct.cli.lost_process import lost_process, tell_of_lost_processes
 from covidct.cli.prediction_rows import predict_rows
 from covidct.cli.presets import with_presets
@@ -49,11 +49,12 @@ def run(verb: str, argv: Sequence[str]) -> int:
     except RuntimeError as error:
         raise lost_process(error) or error from error
     except SystemExit as leaving:
-        if (
-            command.trainer.interrupted
-        ):  # Lightning ends the process after Ctrl-C; the checkpoint of the moment is saved
+        if command.trainer.interrupted:  # Lightning ends the process after Ctrl-C
+            command.tell_where_to_go_on()
             raise KeyboardInterrupt from leaving
         raise
+    finally:
+        command.close_loggers()
     research_use()
     return 0
 
@@ -175,6 +176,12 @@ class TaskCLI(LightningCLI):
         if self.verb != "fit" and self.datamodule is not None:
             self.task.require_preprocessing(self.datamodule.preprocessing)
 
+    def close_loggers(self) -> None:
+        """End what wandb would else leave to the end of the process."""
+        for logger in self.trainer.loggers:
+            if isinstance(logger, PrivateWandbLogger):
+                logger.close()
+
     def run_fit(self) -> None:
         """Train."""
         checkpoint = self.config.get("ckpt_path")
@@ -186,6 +193,12 @@ class TaskCLI(LightningCLI):
         best = getattr(written, "best_model_path", "") or getattr(written, "last_model_path", "")
         if best:
             results().print(f"checkpoint: {best}", markup=False, soft_wrap=True)
+
+    def tell_where_to_go_on(self) -> None:
+        """After an interruption: the last state, if there is one."""
+        last = getattr(self.trainer.checkpoint_callback, "last_model_path", "")
+        if last:
+            note(f"covidct: the last state is {last}: --ckpt_path=auto goes on from it.")
 
     def run_validate(self) -> None:
         """Metrics of the validation part."""

@@ -25,13 +25,14 @@ if TYPE_CHECKING:
 
 
 class Scores(pl.Callback):
-    """Logs given scores in place of the task's, one an epoch."""
+    """Logs given scores in place of the task's, one a validation."""
 
     def __init__(self, values: list[float]) -> None:
-        self.values = values
+        self.values = iter(values)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        pl_module.log("val_mine", torch.tensor(self.values[trainer.current_epoch]))
+        if not trainer.sanity_checking:
+            pl_module.log("val_mine", torch.tensor(next(self.values)))
 
 
 def fit(
@@ -77,6 +78,17 @@ def test_best_and_last(
     (tested,) = trainer.test(datamodule=data, ckpt_path="best", verbose=False)
     assert "test_loss" in tested
     assert str(tmp_path) not in str(load_checkpoint(folder / "last.ckpt")["callbacks"]), "a run may be moved"
+
+
+def test_a_validation_within_an_epoch_can_be_the_best(
+    make_trainer: MakeTrainer, make_task: MakeTask, data: CTVolumeDataModule, tmp_path: Path
+) -> None:
+    kept = Checkpoints(monitor="val_mine", mode="max")
+    scores = Scores([0.3, 0.9, 0.1, 0.5, 0.2, 0.4])
+    fit(make_trainer, make_task(), data, scores, kept, max_epochs=2, val_check_interval=1)
+    assert kept.best_model_score == pytest.approx(0.9)
+    assert load_checkpoint(tmp_path / "checkpoints" / "best.ckpt")["global_step"] == 2
+    assert load_checkpoint(tmp_path / "checkpoints" / "last.ckpt")["global_step"] == 6
 
 
 def test_the_task_names_its_score(

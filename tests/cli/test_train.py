@@ -177,20 +177,28 @@ def test_wrong_arguments_are_one_sentence_and_code_2_or_3(
     assert not list(place.rglob("*.ckpt"))
 
 
-def test_ctrl_c_in_a_training_is_130(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_in_a_training_is_130_and_says_where_to_go_on(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     import signal
 
     from covidct.tasks import MaskedGAPResNetTask
 
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
+    step = MaskedGAPResNetTask.training_step
+
+    def stop(task: MaskedGAPResNetTask, *given: object) -> object:
+        if task.trainer.current_epoch == 1:
+            raise KeyboardInterrupt
+        return step(task, *given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(MaskedGAPResNetTask, "training_step", stop)
     handler = signal.getsignal(signal.SIGINT)
+    endless = ["--trainer.max_steps=-1", "--trainer.max_epochs=3", "--trainer.limit_train_batches=1"]
     try:
-        assert main(["fit", *MODEL, *DATA, "--data.size=32", *TRAINER, "--trainer.logger=false"]) == 130
+        assert main(["fit", *MODEL, *DATA, "--data.size=32", *TRAINER, *endless, "--trainer.logger=false"]) == 130
     finally:
         signal.signal(signal.SIGINT, handler)
+    assert "last.ckpt: --ckpt_path=auto goes on from it" in " ".join(capsys.readouterr().err.split())
 
 
 def test_the_shipped_config_runs(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
