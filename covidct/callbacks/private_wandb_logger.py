@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 from typing import TYPE_CHECKING, Any
 
+from lightning_fabric.loggers.logger import rank_zero_experiment
 from pytorch_lightning.loggers import WandbLogger
 
 from covidct.callbacks.run_manifest import without_folders
@@ -20,6 +22,9 @@ class PrivateWandbLogger(WandbLogger):
     On its own wandb records the command line, the working folder, host, user, the git repository and what is printed to
     the terminal: paths are often named by patients or hospitals. Here none of that is gathered, and arguments that are
     paths lose their folders. Metrics, tables, figures and plain arguments are logged as usual.
+
+    A run is closed at the latest when its process ends (:meth:`close`, which ``covidct fit`` calls): wandb alone is cut
+    off there, and writes a traceback with the paths of its files into the log of the run.
 
     Args:
         project: name of the project.
@@ -57,6 +62,29 @@ class PrivateWandbLogger(WandbLogger):
         super().__init__(
             project=project, name=name, save_dir=save_dir, offline=offline, version=version, settings=settings
         )
+        self._failed = False
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:  # noqa: ANN401  (wandb's run)
+        """The run of wandb, which begins here."""
+        begins = self._experiment is None
+        run = super().experiment
+        if begins:
+            atexit.register(self.close)
+        return run
+
+    def finalize(self, status: str) -> None:
+        """Know how a command of the trainer ended; the next one may log into the same run."""
+        super().finalize(status)
+        self._failed = status == "failed"
+
+    def close(self) -> None:
+        """End the run, as failed where the trainer's last command did; what is logged later begins another one."""
+        run, self._experiment = self._experiment, None
+        if run is not None:
+            atexit.unregister(self.close)
+            run.finish(exit_code=int(self._failed))
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:
         """Log arguments, paths without their folders."""
