@@ -44,7 +44,7 @@ def scan_page(tmp_path: Path) -> Path:
 
 def wait_for(page: Page, index: int) -> None:
     """Until the picture shows a slice."""
-    page.wait_for_function("index => document.getElementById('slice').dataset.shown === String(index)", arg=index)
+    page.locator(f"#slice[data-shown='{index}']").wait_for()
 
 
 def pixel(page: Page, x: int, y: int) -> list[int]:
