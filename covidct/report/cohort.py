@@ -85,6 +85,7 @@ def write_cohort_page(
         "picture": any(scan.preview is not None for scan in done),
         "probability": bool(names),
         "truth": any(scan.label for scan in done),
+        "lungs": any(scan.lungs_ml for scan in done),
         "lesions": any(scan.lesions for scan in done),
     }
     columns = [width for name, width in _COLUMNS.items() if shown.get(name, True)]
@@ -104,6 +105,7 @@ def write_cohort_page(
         facts=facts({key: value for key, value in cohort.run.items() if key != "tested"}),  # of single scans
         labelled=shown["truth"],
         pictured=shown["picture"],
+        lungs=shown["lungs"],
         lesions=shown["lesions"],
         columns=" ".join(f"minmax({least}rem, {share}fr)" if share else f"{least}rem" for least, share in columns),
         least=round(sum(least for least, _ in columns), 1),

@@ -47,3 +47,30 @@ def test_without_pictures_there_is_no_column_for_them(tmp_path: Path) -> None:
     page = Page(tmp_path / "cohort.html")
     assert not page.all("img")
     assert "Truth" not in page.text
+
+
+def test_columns_of_what_nobody_measured_are_left_out(tmp_path: Path) -> None:
+    bare = scan(1, [0.2, 0.3, 0.5], lungs_ml={}, seconds={})
+    measured = scan(2, [0.2, 0.3, 0.5], lesions=({"lesion": "all", "lungs_percent": 12.34},))
+    write_cohort_page(CohortResult((bare, bare)), tmp_path / "bare.html")
+    page = Page(tmp_path / "bare.html")
+    assert "Lungs, ml" not in page.text
+    assert "Lesions" not in page.text
+    write_cohort_page(CohortResult((bare, measured)), tmp_path / "full.html")
+    page = Page(tmp_path / "full.html")
+    values = [cell.attributes["data-value"] for cell in page.all("td", class_="num")]
+    assert "5012" in values  # 2710.4 + 2301.6 ml
+    assert "12.34" in values
+    assert [cell.text for cell in page.all("td", class_="num")].count("\N{EN DASH} / \N{EN DASH}") == 1
+
+
+def test_distributions_are_drawn_of_what_is_known(tmp_path: Path) -> None:
+    scans = tuple(
+        scan(number, [0.2, 0.3, 0.5], lungs_ml={"right": 1000.0 + 100 * number, "left": 900.0}) for number in range(8)
+    )
+    write_cohort_page(CohortResult(scans), tmp_path / "cohort.html")
+    page = Page(tmp_path / "cohort.html")
+    assert "Volume of both lungs" in page.text
+    assert "Lesions in the lungs" not in page.text
+    counts = [int(title.text.rpartition(": ")[2].split()[0]) for title in page.all("title") if "scans" in title.text]
+    assert sum(counts) == 8
