@@ -41,9 +41,8 @@ def export(
         checkpoint: a .ckpt file of any task; detectors cannot be written as pt2 or onnx.
         out: a file that ends in .pt2 or .onnx, or a new or empty folder.
         format: pt2, onnx, monai-bundle or safetensors.
-        depth: slices of a scan; a pt2 file of ResNeXt+ takes this number alone, since torch.export fixes the length of
-            nn.LSTM (default there: that of the training's cubes), an onnx file of it takes any; elsewhere one more
-            number to be tried.
+        depth: slices of a scan; a pt2 file of ResNeXt+ needs it and takes this number alone, since torch.export fixes
+            the length of nn.LSTM (an onnx file of it takes any); elsewhere one more number to be tried.
         size: pixels per side, for networks that were trained on images of any size.
 
     Returns:

@@ -84,8 +84,8 @@ def export_checkpoint(
         checkpoint: a ``.ckpt`` file of any task.
         out: a file that ends in ``.pt2`` or ``.onnx``, which is replaced, or a folder, which must be absent or empty.
         format: as above.
-        depth: slices of a scan. Where ``torch.export`` fixes it (``"pt2"`` of networks with ``nn.LSTM``) the file takes
-            this number alone; the default is then that of the training's cubes. Elsewhere one more number to be tried.
+        depth: slices of a scan. Where ``torch.export`` fixes it (``"pt2"`` of networks with ``nn.LSTM``) it must be
+            given, and the file takes this number alone. Elsewhere one more number to be tried.
         size: pixels per side, of networks that were trained on images of any size.
 
     Returns:
@@ -106,7 +106,9 @@ def export_checkpoint(
     signature = _with_depth(signature_of(task, size=size), task, format, depth)
     network = ExportNetwork(task)
     trials = Trials(network, signature, depth=depth)
-    record = _record(task, network, signature, trials) | {"checkpoint_sha256": sha256_file(checkpoint)}
+    notes = _notes(format, task, signature, network)
+    record = _record(task, network, signature, trials)
+    record |= {"notes": list(notes), "checkpoint_sha256": sha256_file(checkpoint)}
     with (atomic_path if format in _FILES else atomic_folder)(out) as temporary:
         differences = trials.differences(_write(format, task, network, signature, temporary, record))
         _require_same(differences, network.main, format)
@@ -118,7 +120,7 @@ def export_checkpoint(
         outputs=trials.axes,
         differences=differences,
         tried=trials.shapes,
-        notes=_notes(format, signature, network),
+        notes=notes,
     )
 
 
@@ -126,7 +128,9 @@ def _check_out(out: Path, format: ExportFormat) -> None:
     """Refuse a place that cannot be written, before anything is computed."""
     if format in _FILES:
         if out.suffix != f".{format}" or out.is_dir():
-            raise UsageError(f"{out} cannot be the file: give it a name with the end .{format}.")
+            raise UsageError(
+                f"{out} cannot be the file: give it a name with the end .{format}, or choose another --format."
+            )
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} is there already, and {format} makes a folder: name a new one, or an empty one.")
 
@@ -150,14 +154,12 @@ def _with_depth(signature: Signature, task: BaseTask, format: ExportFormat, dept
         raise UsageError(f"--depth {depth} does not fit {type(task.model).__name__}: {wanted}.")
     if format != "pt2" or not fixes_depth(task.model):
         return signature
-    record = task.preprocessing
-    cube = record.size if record is not None and record.grid == "cube" else None
-    if depth is None and cube is None:
+    if depth is None:
         raise UsageError(
             f"{type(task.model).__name__} has an nn.LSTM, of which torch.export fixes the number of slices: give it "
             "by --depth, or use --format onnx, where any number goes."
         )
-    return signature.fixed(depth or cube or 0)
+    return signature.fixed(depth)
 
 
 def _write(
@@ -201,9 +203,11 @@ def _record(task: BaseTask, network: ExportNetwork, signature: Signature, trials
     }
 
 
-def _notes(format: ExportFormat, signature: Signature, network: ExportNetwork) -> tuple[str, ...]:
+def _notes(format: ExportFormat, task: BaseTask, signature: Signature, network: ExportNetwork) -> tuple[str, ...]:
     """What a user has to know."""
     notes = []
+    if signature.volumes and "slice_mask" in task.inputs and format != "safetensors":
+        notes.append("There is no padding: leave out the slices of a cube beside the scan (slice_mask False).")
     if signature.depth is not None:
         notes.append(
             f"Scans must have {signature.depth} slices, no more and no fewer: torch.export writes nn.LSTM out slice by "
