@@ -128,9 +128,7 @@ def _check_out(out: Path, format: ExportFormat) -> None:
     """Refuse a place that cannot be written, before anything is computed."""
     if format in _FILES:
         if out.suffix != f".{format}" or out.is_dir():
-            raise UsageError(
-                f"{out} cannot be the file: give it a name with the end .{format}, or choose another --format."
-            )
+            raise UsageError(f"{out} cannot be the file: let it end in .{format}, or choose another --format.")
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} is there already, and {format} makes a folder: name a new one, or an empty one.")
 
