@@ -1,11 +1,12 @@
-"""``--trainer=gpu-bf16``: the trainers that the library ships, by name."""
+"""``--trainer=gpu-bf16``, ``-c masked_gap_resnet``: trainers and configurations that the library ships, by name."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from covidct.cli.list import trainer_presets
+from covidct.cli.list import config_folder, trainer_presets
 from covidct.errors import UsageError
 
 if TYPE_CHECKING:
@@ -15,26 +16,27 @@ __all__ = ("with_presets",)
 
 
 def with_presets(argv: Sequence[str]) -> list[str]:
-    """Arguments in which the name of a shipped trainer has become the path of its file.
+    """Arguments in which the name of a shipped trainer or configuration has become the path of its file.
 
     Args:
-        argv: arguments of a verb; ``--trainer=NAME`` and ``--trainer NAME`` are looked at, and stay where NAME is a
-            file or no name.
+        argv: arguments of a verb. ``--trainer=NAME``, ``--config=NAME`` and ``-c NAME`` are looked at, the values of
+            configurations with or without ``.yaml``; they stay where NAME is a file or no name.
 
     Raises:
         UsageError: for a name that no shipped trainer has.
     """
     found = list(argv)
     for place, argument in enumerate(argv):
-        if argument.startswith("--trainer="):
-            found[place] = f"--trainer={_resolved(argument.partition('=')[2])}"
-        elif place and argv[place - 1] == "--trainer":
-            found[place] = _resolved(argument)
+        option, equals, value = argument.partition("=")
+        if equals and option in _RESOLVED:
+            found[place] = f"{option}={_RESOLVED[option](value)}"
+        elif place and argv[place - 1] in _RESOLVED:
+            found[place] = _RESOLVED[argv[place - 1]](argument)
     return found
 
 
-def _resolved(name: str) -> str:
-    """The path that a name stands for."""
+def _trainer(name: str) -> str:
+    """The path that the name of a trainer stands for."""
     presets = trainer_presets()
     path = presets.get(name.replace("_", "-"))
     if path is not None:
@@ -42,3 +44,13 @@ def _resolved(name: str) -> str:
     if Path(name).is_file() or not name.replace("-", "").replace("_", "").isalnum():
         return name  # a file, or arguments in braces
     raise UsageError(f"There is no trainer {name!r}: use one of {', '.join(presets)}, or the path of a YAML file.")
+
+
+def _config(name: str) -> str:
+    """The path that the name of a configuration stands for; a file of that name comes first."""
+    shipped = config_folder() / f"{name.removesuffix('.yaml')}.yaml"
+    own = Path(name).exists() or Path(name).name != name
+    return name if own or not shipped.is_file() else str(shipped)
+
+
+_RESOLVED: dict[str, Callable[[str], str]] = {"--trainer": _trainer, "--config": _config, "-c": _config}

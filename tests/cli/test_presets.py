@@ -46,6 +46,19 @@ def test_files_and_arguments_stay(tmp_path: Path) -> None:
         assert with_presets([f"--trainer={value}"]) == [f"--trainer={value}"]
 
 
+def test_a_shipped_configuration_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = str(config_folder() / "covnet.yaml")
+    assert with_presets(["-c", "covnet", "--config=covnet.yaml"]) == ["-c", path, f"--config={path}"]
+    assert with_presets(["-c", "./covnet.yaml", "--config=nothing.yaml"]) == [
+        "-c",
+        "./covnet.yaml",
+        "--config=nothing.yaml",
+    ]
+    (tmp_path / "covnet.yaml").write_text("model: null\n")
+    assert with_presets(["-c", "covnet.yaml"]) == ["-c", "covnet.yaml"], "an own file comes first"
+
+
 def test_a_misspelt_name_is_told() -> None:
     with pytest.raises(UsageError, match=r"no trainer 'gpu-bf61': use one of cpu, "):
         with_presets(["--trainer=gpu-bf61"])
