@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from covidct.cli.command import usage_sentence
 from covidct.cli.console import make_table, note, progress, research_use, results
 from covidct.cli.out_folder import check_out_folder
+from covidct.cli.presets import with_presets
 from covidct.cli.quiet import quiet_lightning
 from covidct.cli.score_board import score_cell
 from covidct.cli.train import import_parts, own_error
@@ -48,7 +49,7 @@ def run(verb: str, argv: Sequence[str]) -> int:
     import_parts()
     parser = make_parser(verb)
     try:
-        config = parser.parse_args(list(argv))
+        config = parser.parse_args(with_presets(argv))
         check_out_folder(config.out)
         require_one_device(config.trainer)
         if config.clean:
