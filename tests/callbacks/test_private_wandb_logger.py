@@ -44,3 +44,17 @@ def test_a_run_is_closed_once(
 def test_one_that_never_began_needs_no_end(run: MagicMock, tmp_path: Path) -> None:
     PrivateWandbLogger(save_dir=str(tmp_path)).close()
     run.finish.assert_not_called()
+
+
+def test_tables_are_pages_and_no_artifacts(run: MagicMock, tmp_path: Path) -> None:
+    pandas: Any = pytest.importorskip("pandas")
+    columns = ["class", "<f1>"]
+    rows: list[list[Any]] = [["covid", 0.123456], ["normal", None]]
+    logger = PrivateWandbLogger(save_dir=str(tmp_path))
+    logger.log_table("val/classes", columns=columns, data=rows, step=3)
+    logger.log_table("val/classes", dataframe=pandas.DataFrame({"a": [1]}), step=4)
+    (first,), (second,) = (call.args for call in run.log.call_args_list)
+    cells = "<tr><td>covid</td><td>0.1235</td></tr><tr><td>normal</td><td></td></tr>"
+    assert first["val/classes"].html == f"<table><tr><th>class</th><th>&lt;f1&gt;</th></tr>{cells}</table>"
+    assert second["val/classes"].html == "<table><tr><th>a</th></tr><tr><td>1</td></tr></table>"
+    assert first["trainer/global_step"] == 3

@@ -1,6 +1,7 @@
-"""Thirty planted identifiers (DICOM tags, names of files and folders, the table) are in nothing that a run leaves.
+"""Planted identifiers (DICOM tags, names of files, folders and users, the table) are in nothing that a run leaves.
 
-But for the DICOM objects that are asked for, and the local key ``inputs.csv``.
+But for the DICOM objects that are asked for, the local key ``inputs.csv``, and the user's own arguments, which
+``config.yaml`` repeats: the site that is held out.
 """
 
 from __future__ import annotations
@@ -8,8 +9,10 @@ from __future__ import annotations
 import csv
 import gzip
 import logging
+import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -52,6 +55,7 @@ TAGS = (
     "ImageComments",
 )
 PRIVATE, FOLDER, FILE, SUBJECT = "SENTINELPRIVATE", "SENTINELFOLDER", "SENTINELFILE", "SENTINELSUBJECT"
+SITE, USER, HOME = "SENTINELSITE", "SENTINELUSER", "SENTINELHOME"
 CLASSES = ("normal", "cap", "covid")
 
 
@@ -59,7 +63,7 @@ def sentinel(tag: str) -> str:
     return f"SENTINEL{TAGS.index(tag):02d}TAG"  # some tags hold no more than 16 characters; less is found by chance
 
 
-SENTINELS = (*map(sentinel, TAGS), PRIVATE, FOLDER, FILE, SUBJECT)
+SENTINELS = (*map(sentinel, TAGS), PRIVATE, FOLDER, FILE, SUBJECT, SITE)
 
 
 @pytest.fixture
@@ -79,10 +83,10 @@ def cohort(tmp_path: Path) -> Path:
             record.save_as(file)
         part = ("train", "val", "test")[number // 3]
         label = CLASSES[number % 3]
-        rows.append([f"scans/{folder.name}", label, f"{SUBJECT}-{number}", part])
+        rows.append([f"scans/{folder.name}", label, f"{SUBJECT}-{number}", part, f"{SITE}-{part == 'test'}"])
     table = tmp_path / "cohort.csv"
     with table.open("w", newline="") as stream:
-        csv.writer(stream).writerows([["path", "label", "subject", "split"], *rows])
+        csv.writer(stream).writerows([["path", "label", "subject", "split", "site"], *rows])
     return table
 
 
@@ -112,11 +116,16 @@ def test_a_run_leaves_no_identifier(
     capfd: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    wandb: Any = pytest.importorskip("wandb")
     place = tmp_path / "work"
     place.mkdir()
     monkeypatch.chdir(place)
     monkeypatch.setenv("COVIDCT_CACHE", str(place / "cache"))
     monkeypatch.setenv("WANDB_DIR", str(place / "runs"))
+    installed = [sys.prefix, sys.base_prefix, str(Path(wandb.__file__).parent)]
+    monkeypatch.setenv("HOME", str(tmp_path / HOME))
+    for variable in ("USER", "LOGNAME"):
+        monkeypatch.setenv(variable, USER)
     callbacks = (
         "Checkpoints",
         "GradCAMScale",
@@ -148,6 +157,8 @@ def test_a_run_leaves_no_identifier(
                 "dataset": {"class_path": "ManifestVolumes", "init_args": {"manifest": str(cohort)}},
                 "size": 24,
                 "batch_size": 3,
+                "hold_out_site": f"{SITE}-True",
+                "val_fraction": 0.5,
             },
         },
     }
@@ -168,15 +179,19 @@ def test_a_run_leaves_no_identifier(
     assert any(name.endswith("last.ckpt") for name in files)
     assert len([name for name in files if name.startswith("cache")]) >= 9
     texts = {**files, "terminal": (shown.out + shown.err + caplog.text).encode()}
-    leaks = [(word, name) for word in SENTINELS for name, data in texts.items() if word.encode() in data]
+    words = [word for word in (*SENTINELS, USER, HOME) if word != SITE]
+    leaks = [(word, name) for word in words for name, data in texts.items() if word.encode() in data]
+    leaks += [(SITE, name) for name, data in texts.items() if SITE.encode() in data and "config.yaml" not in name]
     assert leaks == []
-    wandb = {name: data for name, data in files.items() if "wandb" in name}
-    assert not [name for name, data in wandb.items() if str(tmp_path).encode() in data], "no paths"
+    assert wandb.run is None, "its log ends with the command, without the traceback of a process that is cut off"
+    logged = {name: data for name, data in files.items() if "wandb" in name}
+    places = [str(tmp_path), *installed]
+    assert [(word, name) for word in places for name, data in logged.items() if word.encode() in data] == []
 
 
 def test_the_identifiers_would_be_found(cohort: Path) -> None:
     data = b"".join(everything(cohort.parent / "scans").values()) + cohort.read_bytes()
-    assert len(SENTINELS) == len(set(SENTINELS)) == 30
+    assert len(SENTINELS) == len(set(SENTINELS)) == 31
     assert [word for word in SENTINELS if word.encode() not in data] == []
 
 
