@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from covidct.inference.export_trials import Run
     from covidct.tasks import BaseTask
 
-__all__ = ("SCHEMA", "write_bundle")
+__all__ = ("SCHEMA", "stacked", "write_bundle")
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 """Where MONAI publishes the rules for ``metadata.json``; ``monai.bundle verify_metadata`` fetches them from there."""
@@ -77,13 +77,20 @@ def write_bundle(
 
     def run(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         with torch.no_grad():
-            return {exported.main: network(_stacked(inputs))}
+            return {exported.main: network(stacked(inputs))}
 
     return run
 
 
-def _stacked(inputs: Mapping[str, Tensor]) -> Tensor:
-    """Image, mask and contrast as the channels of one tensor."""
+def stacked(inputs: Mapping[str, Tensor]) -> Tensor:
+    """Image, mask and contrast as the channels of one tensor.
+
+    Args:
+        inputs: as :class:`covidct.inference.export_network.ExportNetwork` takes them.
+
+    Returns:
+        (B, C, ...) in the dtype of the image, as :class:`BundleNetwork` takes it.
+    """
     image = inputs["image"]
     parts = [image]
     if "lung_mask" in inputs:

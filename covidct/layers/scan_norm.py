@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import torch
 from torch import nn
-from torch.nn import functional as F
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,9 +44,12 @@ class ScanNorm2d(nn.BatchNorm2d):
         """
         if self.scans is None:
             return super().forward(slices)
-        by_scan = slices.reshape(*self.scans, *slices.shape[1:]).transpose(1, 2)
-        normalised = F.instance_norm(by_scan, weight=self.weight, bias=self.bias, eps=self.eps)
-        return normalised.transpose(1, 2).flatten(0, 1)
+        # written out: F.instance_norm fixes the number of slices when PyTorch 2.11 exports it
+        by_scan = slices.reshape(*self.scans, *slices.shape[1:])
+        variance, mean = torch.var_mean(by_scan, (1, 3, 4), correction=0, keepdim=True)
+        scale, shift = (values.view(1, 1, -1, 1, 1) for values in (self.weight, self.bias))
+        normalised: Tensor = (by_scan - mean) * torch.rsqrt(variance + self.eps) * scale + shift
+        return normalised.flatten(0, 1)
 
 
 def forget_estimates(network: nn.Module) -> None:
