@@ -197,8 +197,8 @@ class Checkpoints(Checkpoint):
         """
         folder = self.folder or self._given or own_run_folder(trainer) / FOLDER
         files = [folder / BEST, folder / LAST]
-        own = {self.best_model_path, self.last_model_path} & set(map(str, files))
-        used = not (own or self._goes_on or is_trial(trainer)) and any(file.exists() for file in files)
+        own = self._goes_on or self.last_model_path == str(folder / LAST) or is_trial(trainer)
+        used = not own and any(file.exists() for file in files)
         if trainer.strategy.broadcast(used):
             raise UsageError(
                 f"The folder {folder} holds the states of another training, which this one would replace: go on with "
