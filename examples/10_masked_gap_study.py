@@ -7,11 +7,12 @@ runs stay in the folder: start it again, and only what is new is computed.
 Shown for fixed features: a network with random weights and a linear head. A network that is trained end to end can
 carry the marker to the lungs, because its receptive field is wider than the slice; pooling cannot guard against that.
 
-    python examples/01_masked_gap_study.py --out masked-gap-study
+    python examples/10_masked_gap_study.py --out masked_gap_study
+    python examples/10_masked_gap_study.py --fast  # a trial of seconds
 
 The same as a command, and the paper's comparison on your own cohort (columns path, label, subject):
 
-    covidct study masked-gap --phantoms --out masked-gap-study
+    covidct study masked-gap --phantoms --out masked_gap_study
     covidct study masked-gap --manifest cohort.csv --out my-study --weights IMAGENET1K_V1
 """
 
@@ -20,20 +21,20 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from covidct.studies import CONFOUNDER_PHANTOMS, confounder_study, write_study
+from covidct.studies import confounder_study, write_study
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("masked-gap-study"))
-    parser.add_argument("--subjects", type=int, default=CONFOUNDER_PHANTOMS["num_subjects"])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("masked_gap_study"), help="folder of the study")
+    parser.add_argument("--fast", action="store_true", help="a trial: one seed, few scans, small slices")
     options = parser.parse_args()
 
     study = confounder_study(
-        {"num_subjects": options.subjects},
+        {"num_subjects": 12} if options.fast else None,
         out=options.out,
-        seeds=options.seeds,
+        seeds=(0,) if options.fast else (0, 1, 2),
+        slice_size=64 if options.fast else 224,
         on_run=lambda run: print(f"{run} done", flush=True),
     )
     for section in study.sections:
