@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from jsonargparse import ArgumentParser
 
-__all__ = ("run_function", "usage_sentence")
+__all__ = ("parse_arguments", "run_function", "usage_sentence")
 
 
 _PAIR = re.compile(r"[\[(]?\s*((?!--)[^\s,()\[\]]+)(?:\s*,\s*|\s+)((?!--)[^\s,()\[\]]+)\s*[\])]?")
@@ -42,16 +42,27 @@ def run_function(
     Raises:
         UsageError: when the arguments do not fit; the sentence names the argument.
     """
+    return function(**parse_arguments(function, argv, verb=verb, variadic=variadic))
+
+
+def parse_arguments(
+    function: Callable[..., int],
+    argv: Sequence[str],
+    *,
+    verb: str,
+    variadic: Mapping[str, type] | None = None,
+) -> dict[str, Any]:
+    """The arguments of a function, by name, as ``argv`` gives them; see :func:`run_function`."""
     from argparse import ArgumentError
 
     parser = _make_parser(function, verb=verb, variadic=variadic or {})
     try:
         arguments = _joined_pairs([_underscored(argument) for argument in argv], _pairs_of(function))
-        values = parser.parse_args(arguments).as_dict()
+        values: dict[str, Any] = parser.parse_args(arguments).as_dict()
     except ArgumentError as error:
         raise UsageError(usage_sentence(str(error), verb)) from error
     values.pop("config", None)
-    return function(**values)
+    return values
 
 
 def usage_sentence(message: str, verb: str) -> str:

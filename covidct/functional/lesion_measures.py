@@ -37,7 +37,7 @@ class LesionMeasures:
         lungs_percent: share of both lungs together, percent.
         side: lungs with at least one voxel of the lesion: ``"right"``, ``"left"``, ``"both"`` or ``"none"``.
         peripheral_percent: share of the lesion's lung voxels that lie at most 20 mm from the surface of their
-            lung (:mod:`covidct.functional.lung_periphery`), percent; NaN without such voxels.
+            lung (``covidct.functional.lung_periphery``), percent; NaN without such voxels.
         lungs_peripheral_percent: the same share of all voxels of the lungs, percent: what a lesion that is spread
             evenly would have.
         mean_hu: mean over the lesion's voxels in Hounsfield units; NaN without voxels.
