@@ -21,6 +21,12 @@ autodoc_typehints_format = "short"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
-myst_enable_extensions = ["colon_fence"]
+myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 nb_execution_raise_on_error = True
+nitpicky = True  # a reference to a public name of covidct must lead somewhere; all others have no page here
+nitpick_ignore_regex = [
+    ("py:.*", r"(?!covidct\.).*"),  # of other libraries
+    ("py:.*", r"covidct\.\w+\.[a-z]\w*\.\w+"),  # of files: internal
+    ("py:attr", ".*"),
+]
