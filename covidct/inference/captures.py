@@ -131,4 +131,4 @@ def _put(band: NDArray[np.uint8], text: str, place: tuple[int, int], colour: tup
     (width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, _LETTERS, 1)
     size = _LETTERS * min(1.0, (band.shape[1] - place[0] - 8) / max(width, 1))
     cv2.putText(band, text, place, cv2.FONT_HERSHEY_SIMPLEX, max(size, 0.2), colour, 1, cv2.LINE_AA)
-    return min(int(width), band.shape[1] - place[0] - 8)
+    return int(min(width, band.shape[1] - place[0] - 8))
