@@ -109,6 +109,8 @@ def slices_of(volumes: Tensor, used: Tensor | None) -> Tensor:
     Returns:
         (N, C, H, W).
     """
+    if used is None and volumes.shape[1] == 1:  # the same with the strides of slices, which PyTorch 2.11 exports
+        return volumes[:, 0].flatten(0, 1)[:, None]
     slices = volumes.transpose(1, 2)
     return slices.flatten(0, 1) if used is None else slices[used]
 
