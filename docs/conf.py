@@ -1,5 +1,6 @@
 """Sphinx configuration."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -23,7 +24,11 @@ napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
+# Tutorials are run by every build, so that one that breaks ends it; COVIDCT_NOTEBOOKS=off is for writers of text.
+nb_execution_mode = os.environ.get("COVIDCT_NOTEBOOKS", "force")
 nb_execution_raise_on_error = True
+nb_execution_in_temp = True  # what a tutorial writes is gone afterwards
+nb_execution_timeout = 600  # seconds a cell, on a machine that has other work
 nitpicky = True  # a reference to a public name of covidct must lead somewhere; all others have no page here
 nitpick_ignore_regex = [
     ("py:.*", r"(?!covidct\.).*"),  # of other libraries
