@@ -38,6 +38,7 @@ def write_program(network: ExportNetwork, signature: Signature, path: Path, reco
         Runs the file as written.
     """
     program = exported_program(network, signature)
+    program.example_inputs = None  # they would be in the file, and are large
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.export.save(program, path, extra_files={EXTRA_FILE: json.dumps(record)})
