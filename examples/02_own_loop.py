@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("own_loop"), help="folder of checkpoint and cache")
     parser.add_argument("--fast", action="store_true", help="a trial: few small scans, one epoch")
     options = parser.parse_args()
-    subjects, size, epochs = (9, 24, 1) if options.fast else (90, 40, 8)
+    subjects, size, epochs = (9, 24, 1) if options.fast else (150, 40, 8)
     torch.manual_seed(0)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     data = CTVolumeDataModule(
@@ -47,6 +47,7 @@ def main() -> None:
         batch_size=4,
         masking="lungs",  # a short training of random weights learns nothing from whole slices
         val_fraction=0.3,
+        augment=False,  # likewise
         cache_dir=str(options.out / "cache"),
     )
     data.prepare_data()
@@ -72,7 +73,6 @@ def main() -> None:
             best, kept = auroc, copy.deepcopy(network.state_dict())
     network.load_state_dict(kept)
     save_task(task, options.out / "best.ckpt")
-    print(f"covidct triage SCANS --checkpoint {options.out}/best.ckpt --out triage")
 
 
 if __name__ == "__main__":

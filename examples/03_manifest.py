@@ -25,9 +25,9 @@ from covidct.phantom import simulate_ct
 from covidct.tasks import MaskedGAPResNetTask
 
 # As published: cubes of 128 voxels, a ResNet-50 whose weights are fetched once; and a form for phantoms and CPUs.
-REAL: dict[str, Any] = {"data": {"batch_size": 1}, "task": {"weights": "IMAGENET1K_V1"}}
+REAL: dict[str, Any] = {"data": {"balanced_sampling": True}, "task": {"weights": "IMAGENET1K_V1"}}
 SMALL: dict[str, Any] = {
-    "data": {"batch_size": 4, "size": 32, "mask_source": "file", "masking": "lungs", "val_fraction": 0.25},
+    "data": {"batch_size": 4, "size": 40, "mask_source": "file", "masking": "lungs", "augment": False},
     "task": {"backbone": "resnet18", "slice_size": None, "learning_rate": 1e-3},
 }
 
@@ -38,7 +38,7 @@ def write_phantoms(folder: Path, subjects: int) -> Path:
     rows = ["path,label,subject,mask"]
     for seed in range(subjects):
         diagnosis = PhantomCTVolumes().diagnosis(seed)  # in turn
-        made = simulate_ct(seed, diagnosis=diagnosis, shape=(32, 64, 64))
+        made = simulate_ct(seed, diagnosis=diagnosis, shape=(48, 64, 64))
         image: Any = sitk.GetImageFromArray(made.volume.array)
         image.SetSpacing(made.volume.spacing[::-1])
         image.SetOrigin(made.volume.affine[:3, 3].tolist())
@@ -58,11 +58,11 @@ def main() -> None:
     parser.add_argument("--fast", action="store_true", help="a trial: few phantoms, one epoch")
     options = parser.parse_args()
     pl.seed_everything(0, verbose=False)
-    subjects, epochs = (12, 1) if options.fast else (120, 8)
+    subjects, epochs = (12, 1) if options.fast else (150, 8)
     table = options.manifest or write_phantoms(options.out / "phantoms", subjects)
     recipe = REAL if options.manifest else SMALL
     cache_dir = str(options.out / "cache")
-    data = CTVolumeDataModule(ManifestVolumes(table), **recipe["data"], balanced_sampling=True, cache_dir=cache_dir)
+    data = CTVolumeDataModule(ManifestVolumes(table), **recipe["data"], val_fraction=0.25, cache_dir=cache_dir)
     task = MaskedGAPResNetTask(num_classes=3, **recipe["task"])
     keep = Checkpoints()  # checkpoints/best.ckpt by validation AUROC, and last.ckpt
     epochs = 50 if options.manifest else epochs
