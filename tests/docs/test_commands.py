@@ -45,7 +45,6 @@ def calls_of(block: Block) -> Iterator[tuple[str, list[str]]]:
 def parse_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[list[str]], int]:
     """The command line with everything behind the parsers taken out, in a folder with the shipped configurations."""
     shutil.copytree(CONFIGS, tmp_path / "examples" / "configs")
-    shutil.copytree(CONFIGS, tmp_path, dirs_exist_ok=True)
     for name, stand_in in STAND_INS.items():
         shutil.copy(CONFIGS / stand_in, tmp_path / name)
     monkeypatch.chdir(tmp_path)
