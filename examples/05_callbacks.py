@@ -45,7 +45,7 @@ def main() -> None:
     callbacks: list[pl.Callback] = [
         keep,
         GradCAMScale(scans_per_class=1 if options.fast else 8),  # the fixed scale of Grad-CAM goes into checkpoints
-        FigureLogger(slices=2 if options.fast else 4),  # pictures of the same cases after every validation
+        FigureLogger(every_n_epochs=1 if options.fast else 4),  # pictures of the same cases, validation by validation
         MetricsReport(resamples=20 if options.fast else 1000, val_resamples=0),  # scores with intervals over subjects
         EpochVote(epochs=3),  # val_vote_<score>: what the last epochs would call together
         PredictionWriter(),  # one table of predictions, subjects numbered

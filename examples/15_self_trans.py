@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--fast", action="store_true", help="a trial: few small slices, one epoch, a small network")
     options = parser.parse_args()
     subjects, each, size, epochs, tuning = (12, 3, 32, 1, 1) if options.fast else (120, 8, 64, 20, 5)
-    network: dict[str, Any] = {"backbone": "mobilenet_v3_small" if options.fast else "densenet121", **STATISTICS}
+    network: dict[str, Any] = {"backbone": "mobilenet_v3_small" if options.fast else "resnet18", **STATISTICS}
     slices = PhantomCTSlices(subjects, slices_per_scan=each, shape=(48, 96, 96), classes="covid_vs_rest")
     parts: dict[str, Any] = {"val_fraction": 0.25, "test_fraction": 0.25, "cache_dir": str(options.out / "cache")}
     module = partial(CTSliceDataModule, slices, size=size, **parts)
