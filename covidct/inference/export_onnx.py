@@ -59,7 +59,7 @@ def write_onnx(network: ExportNetwork, signature: Signature, path: Path, record:
     Returns:
         Runs the file as written, by ONNX Runtime on the CPU.
     """
-    from onnxruntime import InferenceSession, SessionOptions  # type: ignore[import-untyped]
+    from onnxruntime import InferenceSession, SessionOptions
 
     example = signature.random(2, signature.depth or 3 * signature.least)
     with torch.no_grad():

@@ -109,7 +109,7 @@ def run_pt2(path: Path) -> Run:
 
 def run_onnx(path: Path) -> Run:
     """By ONNX Runtime."""
-    from onnxruntime import InferenceSession  # type: ignore[import-untyped]
+    from onnxruntime import InferenceSession
 
     session = InferenceSession(str(path), providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]

@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-WAIT = timedelta(seconds=120)
-"""A process that waits longer for what the others have to say ends with an error: they hang. They need a second or two;
-a crowded machine a minute."""
+WAIT = timedelta(seconds=60)
+"""A process that waits longer for what the others have to say ends with an error: they hang. They need a second."""
 
 
 def run_processes(function: Callable[..., None], world: int, *arguments: object, seconds: float = 120.0) -> list[int]:

@@ -47,3 +47,20 @@ def test_afterwards_all_slices_are_one_scan_again(network: nn.Sequential) -> Non
     with pytest.raises(RuntimeError), scans_apart(network, 3, 2):
         network(x)  # 4 slices are not 3 scans of 2
     torch.testing.assert_close(network(x), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_statistics_of_evaluation_are_exact(layout: torch.memory_format) -> None:
+    torch.manual_seed(0)
+    x = (torch.randn(8, 16, 96, 96) * 2 + 20).to(memory_format=layout)
+    exact = nn.BatchNorm2d(16, track_running_stats=False).double()(x.double())
+    torch.testing.assert_close(ScanNorm2d(16).eval()(x).double(), exact, rtol=0, atol=5e-6)
+
+
+def test_half_precision_is_added_up_in_float32() -> None:
+    torch.manual_seed(0)
+    x = (torch.randn(4, 3, 64, 64) + 30).bfloat16()
+    found = ScanNorm2d(3).eval()(x)
+    exact = nn.BatchNorm2d(3, track_running_stats=False).double()(x.double())
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.double(), exact, rtol=2**-8, atol=2**-8)

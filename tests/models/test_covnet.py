@@ -171,7 +171,7 @@ def test_scans_do_not_share_statistics_in_training_either() -> None:
     image, real = scans()
     with torch.no_grad():
         together = net(image, real)
-        torch.testing.assert_close(together, net.eval()(image, real), rtol=0, atol=0)
+        torch.testing.assert_close(together, net.eval()(image, real), rtol=1e-4, atol=1e-5)
         for i, keep in enumerate(real):
             torch.testing.assert_close(net.train()(image[i : i + 1, :, keep])[0], together[i], rtol=1e-4, atol=1e-5)
     running = network(statistics="running").train()

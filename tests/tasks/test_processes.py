@@ -22,12 +22,14 @@ if TYPE_CHECKING:
 
 COUNTS = (1, 2, 7, 21)
 EVALUATED = ("DropoutTask", "MaskedGAPResNetTask", "UNet2dTask")
-MEANS = ("MaskedGAPResNetTask", "SliceClassifierTask")
+MEANS = ("MaskedGAPResNetTask", "SliceClassifierTask", "GatedEnsembleTask", "TwoLevelTask")
 """Their losses are means over samples."""
 BATCHES = ("UNet2dTask", "UNet3dTask", "LesionMaskRCNNTask")
 """Their losses are of a batch: two processes take the mean of those of their halves."""
-GATHERED = ("FPNDenseNetTask",)
-"""Their losses are of the batches of all processes together."""
+GATHERED = ("FPNDenseNetTask", "SelfTransTask")
+"""Their losses are of the batches of all processes together, or of a queue that all of them fill."""
+RATES = {"FPNDenseNetTask": 1e-3, "GatedEnsembleTask": 1e-3, "TwoLevelTask": 1e-3}
+"""Untrained networks without their normalisation make ten times as much of a rounding in each larger step."""
 STEPS = 10
 LIMIT = 400.0
 """Seconds until processes that wait for one another are told from slow ones: a hundred times what they need alone."""
@@ -87,8 +89,7 @@ def test_scores_of_any_number_of_processes_are_those_of_one(tmp_path: Path) -> N
 def learn(world: int, rank: int, folder: str, names: tuple[str, ...], accumulate: bool) -> None:
     """Ten steps of two samples each: of one process, of two, or one after the other."""
     for name in names:
-        # an untrained pyramid without its normalisation makes ten times as much of a rounding in each larger step
-        rate = 0.001 if name in GATHERED else 0.01
+        rate = RATES.get(name, 0.01)
         task = make(name, optimizer=partial(torch.optim.SGD, lr=rate))
         data = CASES[name].data(2 * STEPS, batch_size=1 if accumulate else 2 // world)
         run = trainer(world, limit_val_batches=0, accumulate_grad_batches=2 if accumulate else 1)
