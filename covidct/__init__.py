@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import lazy_loader
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"
 
 RESEARCH_USE = "Research use, not a diagnosis."
 """The sentence that stands in every output of the library."""
