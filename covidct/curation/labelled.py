@@ -31,7 +31,7 @@ class LabelledSet:
     Attributes:
         x: (N, d) features or (N, ...) images, an array or a tensor on any device.
         y: N labels, integers or words.
-        subjects: whose samples they are, N keys; None where each sample is a subject of its own.
+        subjects: whose samples they are, (N,) keys; None where each sample is a subject of its own.
     """
 
     x: Any

@@ -141,6 +141,9 @@ class CohortStatistics:
         """Scans of low, middle and high contrast: next to its 5 %, 50 % and 95 % quantile; None where none is known.
 
         The very lowest and highest are the odd ones of a cohort, and show nothing but that.
+
+        Returns:
+            The three scans, low to high; one of them several times where fewer than three are known.
         """
         known = sorted((r for r in self.records if math.isfinite(r.contrast)), key=lambda record: record.contrast)
         if not known:
@@ -157,6 +160,10 @@ class CohortStatistics:
 
         Args:
             labels: those to compare, since pairs grow with their square; None: all.
+
+        Returns:
+            (label, label before it) to the differences of mean and of standard deviation, each of the shape of the
+            images of :class:`ClassImages`.
         """
         known = [label for label in self.labels if labels is None or label in labels]
         pairs = [(a, b) for i, b in enumerate(known) for a in known[i + 1 :]]

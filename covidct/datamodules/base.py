@@ -213,6 +213,12 @@ class BaseDataModule(pl.LightningDataModule):
     def on_side(self, side: Side) -> Self:
         """The same cohort, split and line, with the subjects of one side alone; known after :meth:`setup`.
 
+        Args:
+            side: ``"low"`` or ``"high"``.
+
+        Returns:
+            A copy; this data module stays as it is.
+
         Raises:
             UsageError: when no contrast is measured or there are no training subjects.
         """
@@ -222,11 +228,11 @@ class BaseDataModule(pl.LightningDataModule):
         return other
 
     def records(self, part: Split) -> list[Record]:
-        """The samples of ``"train"``, ``"val"`` or ``"test"``, known after :meth:`setup`."""
+        """The samples of a ``part``, ``"train"``, ``"val"`` or ``"test"``, known after :meth:`setup`."""
         return list(self._parts.get(part, ()))
 
     def samples(self, part: Split) -> PreparedSamples:
-        """The samples of a part as a data set, in the order of :meth:`records` and without augmentation.
+        """The samples of a ``part`` as a data set, in the order of :meth:`records` and without augmentation.
 
         Raises:
             UsageError: when there are none.

@@ -159,7 +159,7 @@ class BaseDataset(ABC, Dataset[Sample]):
         return sample
 
     def identity(self, record: Record) -> Sample:
-        """The keys of a sample that need no pixels: id, subject, scan, and label (-1 where unknown)."""
+        """The keys of a ``record``'s sample that need no pixels: id, subject, scan, and label (-1 where unknown)."""
         return Sample(
             id=record.id,
             subject=torch.tensor(self.subject_hash(record)),
@@ -168,11 +168,11 @@ class BaseDataset(ABC, Dataset[Sample]):
         )
 
     def subject_hash(self, record: Record) -> int:
-        """Stable hash of (data set, patient)."""
+        """Stable hash of (data set, patient of the ``record``)."""
         return stable_hash(self.name, record.subject)
 
     def scan_hash(self, record: Record) -> int:
-        """Stable hash of (data set, scan)."""
+        """Stable hash of (data set, scan of the ``record``)."""
         return stable_hash(self.name, str(record.source))
 
 

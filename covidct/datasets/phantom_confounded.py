@@ -156,7 +156,14 @@ class PhantomConfounded(PhantomCTVolumes):
         return Raw(volume, phantom.lung_mask, phantom.lesion_mask, slice_label)
 
     def add_marker(self, raw: Raw) -> Raw:
-        """The scan of :meth:`load_unmarked` with the marker."""
+        """The scan with the marker.
+
+        Args:
+            raw: as :meth:`load_unmarked` gives it; it stays as it is.
+
+        Raises:
+            UsageError: when the scan is no volume.
+        """
         if not isinstance(raw.scan, Volume):
             raise UsageError("The marker is drawn on volumes alone.")
         hu = raw.scan.array.astype(np.float32)
@@ -164,7 +171,7 @@ class PhantomConfounded(PhantomCTVolumes):
         return replace(raw, scan=Volume(np.rint(hu).astype(np.int16), raw.scan.affine))
 
     def marker_share(self, volume: Volume) -> NDArray[np.float32]:
-        """Share of each in-plane pixel that the marker covers, (H, W) in [0, 1]."""
+        """Share of each in-plane pixel of a ``volume`` that the marker covers, (H, W) in [0, 1]."""
         offsets = [
             (np.arange(size) - (size - 1) / 2) * step - place
             for size, step, place in zip(volume.shape[1:], volume.spacing[1:], self.marker_mm, strict=True)

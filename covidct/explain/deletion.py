@@ -75,6 +75,9 @@ def deletion_curve(
         seed: of the draws.
         explain: makes the maps; None is Grad-CAM.
 
+    Returns:
+        The drops of the score, by the hottest pixels and by random ones.
+
     Raises:
         UsageError: when the batch is not one scan with lungs, or a number is out of range.
     """

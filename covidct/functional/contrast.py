@@ -144,6 +144,9 @@ class ContrastSplit:
             subjects: whose scans they are.
             measure: by which the scores were made; it is kept, since a threshold has no meaning without it.
 
+        Returns:
+            The split, with the number of subjects on either side.
+
         Raises:
             UsageError: for an unknown measure, or not as many subjects as scores.
             InputError: for scores that are not finite, fewer than two subjects, or subjects with one and the same
@@ -165,7 +168,10 @@ class ContrastSplit:
         return cls(threshold, measure, low, len(values) - low)
 
     def assign(self, score: float) -> Side:
-        """Low or high, of a subject with one scan or of the median of a subject's scans.
+        """Low or high.
+
+        Args:
+            score: of a subject's scan, or the median of those of its scans.
 
         Raises:
             InputError: when the score is not finite.
@@ -175,7 +181,19 @@ class ContrastSplit:
         return "high" if np.float32(score) > np.float32(self.threshold) else "low"
 
     def assign_subjects(self, scores: Sequence[float], subjects: Sequence[Subject]) -> dict[Subject, Side]:
-        """Low or high of each subject, by the median of its scans: all of its scans go the same way."""
+        """Low or high of each subject, by the median of its scans: all of its scans go the same way.
+
+        Args:
+            scores: of scans.
+            subjects: whose scans they are, in the same order.
+
+        Returns:
+            Subject to side, in order of first appearance.
+
+        Raises:
+            InputError: for scores that are not finite.
+            UsageError: for not as many subjects as scores.
+        """
         return {subject: self.assign(score) for subject, score in subject_scores(scores, subjects).items()}
 
     def to_dict(self) -> dict[str, Any]:
@@ -185,6 +203,9 @@ class ContrastSplit:
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> ContrastSplit:
         """The split that :meth:`to_dict` wrote.
+
+        Args:
+            record: plain data, as of JSON.
 
         Raises:
             InputError: when a field is missing or of the wrong kind.
@@ -203,6 +224,10 @@ class ContrastSplit:
 
 def subject_scores(scores: Sequence[float], subjects: Sequence[Subject]) -> dict[Subject, float]:
     """Median score of each subject, in order of first appearance.
+
+    Args:
+        scores: of scans.
+        subjects: whose scans they are, in the same order.
 
     Raises:
         UsageError: for not as many subjects as scores.

@@ -60,6 +60,9 @@ def rank_regions(
         num_regions: N.
         nms_threshold: boxes of one class that overlap a better one by more are dropped.
 
+    Returns:
+        The N regions of each image, with gradients in ``rows`` alone.
+
     Raises:
         UsageError: for fewer than one region, or a threshold outside [0, 1].
     """

@@ -91,7 +91,7 @@ def opening(mask: NDArray[Kind], element: NDArray[Any]) -> NDArray[Kind]:
         element: B, as in :func:`dilate`; its origin does not matter.
 
     Returns:
-        Shape and dtype of ``mask``, 0 and 1.
+        (..., H, W) of the dtype of ``mask``, 0 and 1.
 
     Raises:
         InputError: as :func:`dilate`.
@@ -110,7 +110,7 @@ def closing(mask: NDArray[Kind], element: NDArray[Any]) -> NDArray[Kind]:
         element: B, as in :func:`dilate`; its origin does not matter.
 
     Returns:
-        Shape and dtype of ``mask``, 0 and 1.
+        (..., H, W) of the dtype of ``mask``, 0 and 1.
 
     Raises:
         InputError: as :func:`dilate`.

@@ -157,7 +157,7 @@ class Predictor:
         self.dicom = dicom
 
     def read(self, scan: ScanInput) -> Volume:
-        """Read a scan; see :func:`covidct.io.read_scan`."""
+        """Read a ``scan``; see :func:`covidct.io.read_scan`."""
         from covidct.io import read_scan
 
         return read_scan(scan.path, series=scan.series, on_fault=self.on_fault)

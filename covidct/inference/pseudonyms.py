@@ -59,12 +59,16 @@ class Pseudonyms:
         return f"scan-{self._digest(place)[:_DIGITS]}"
 
     def is_unchanged(self, scan: ScanInput) -> bool:
-        """Are names, sizes and times of the input's files those of when the table was written."""
+        """Are names, sizes and times of the files of a ``scan`` those of when the table was written."""
         row = self._rows.get(self.id_of(scan))
         return row is not None and row[2] == self._stamp(scan)
 
     def write(self, scans: Iterable[ScanInput]) -> None:
-        """Write ``inputs.csv`` with mode 600, whole or not at all; rows of earlier runs stay."""
+        """Write ``inputs.csv`` with mode 600, whole or not at all; rows of earlier runs stay.
+
+        Args:
+            scans: the inputs of this run.
+        """
         for scan in scans:
             self._rows[self.id_of(scan)] = (str(scan.path.resolve()), scan.series or "", self._stamp(scan))
         text = io.StringIO()

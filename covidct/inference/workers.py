@@ -170,6 +170,9 @@ def on_dask(address: str) -> Iterator[tuple[Executor, int]]:
     Args:
         address: of its scheduler (``tcp://host:8786``).
 
+    Yields:
+        The executor, closed afterwards, and how many workers the cluster has.
+
     Raises:
         UsageError: when Dask is not installed, or nobody answers at the address.
     """

@@ -104,8 +104,8 @@ class ArrayCache:
 
         Args:
             key: 16 to 128 lower-case hexadecimal digits that stand for all that ``build`` depends on.
-            build: gives the arrays by name and the JSON data; called by one process at a time for one key. When it
-                raises, nothing is written and its error goes on.
+            build: gives the arrays of any shape by name and the JSON data; called by one process at a time for one key.
+                When it raises, nothing is written and its error goes on.
 
         Returns:
             The entry with read-only arrays, as any later call gives it.
@@ -141,7 +141,14 @@ class ArrayCache:
     def digest(self, path: str | os.PathLike[str]) -> str:
         """SHA-256 of a file's bytes, or of a folder's files, remembered so that big files are read once.
 
-        See :func:`covidct.io.content.content_digest`.
+        Args:
+            path: a file or folder, see :func:`covidct.io.content.content_digest`.
+
+        Returns:
+            64 hexadecimal digits.
+
+        Raises:
+            InputError: when the path cannot be read.
         """
         return content_digest(path, memo=self.folder / "digests")
 

@@ -86,6 +86,9 @@ def read_dicom_source(
         series: as there.
         on_fault: as there.
 
+    Returns:
+        The images, without pixels, in order along the normal of the slices.
+
     Raises:
         InputError: when it is no DICOM, has no UIDs to refer to, or lies in several multi-frame objects.
         GeometryError: as :func:`covidct.io.read_scan`.

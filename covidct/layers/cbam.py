@@ -73,13 +73,13 @@ class CBAM(nn.Module):
         return weighted * self.spatial_weights(weighted)
 
     def channel_weights(self, maps: Tensor) -> Tensor:
-        """Mc, (N, C) in (0, 1), of maps (N, C, H, W)."""
+        """Mc, (N, C) in (0, 1), of ``maps`` (N, C, H, W)."""
         pooled = torch.stack((maps.mean((2, 3)), maps.flatten(2).max(2).values))  # amax costs twice as much backward
         weights: Tensor = self.excite(F.relu(self.squeeze(pooled))).sum(0).sigmoid()
         return weights
 
     def spatial_weights(self, maps: Tensor) -> Tensor:
-        """Ms, (N, 1, H, W) in (0, 1), of maps (N, C, H, W)."""
+        """Ms, (N, 1, H, W) in (0, 1), of ``maps`` (N, C, H, W)."""
         mean, peak = maps.mean(1, keepdim=True), maps.max(1, keepdim=True).values
         pair = (mean, peak) if self.order == "mean_max" else (peak, mean)
         stacked = torch.cat(pair, dim=1).contiguous(memory_format=torch.channels_last)  # 3 times as fast on the CPU

@@ -25,6 +25,9 @@ def adaptive_kernel_size(channels: int) -> int:
     Args:
         channels: C.
 
+    Returns:
+        The kernel size, at least 1.
+
     Raises:
         UsageError: without channels.
     """

@@ -1,4 +1,7 @@
-"""Weights of one convolution that does the work of several layers, for inference: all sums in float64."""
+"""Weights of one convolution that does the work of several layers, for inference: all sums in float64.
+
+The sums are of our own, and follow from what PyTorch's layers compute.
+"""
 
 from __future__ import annotations
 

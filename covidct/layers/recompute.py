@@ -20,14 +20,14 @@ __all__ = ("recompute",)
 def recompute(block: nn.Module, *inputs: Tensor) -> Tensor:
     """Run ``block`` on ``inputs`` without keeping its activations; the backward pass computes them again.
 
-    ``torch.utils.checkpoint`` alone would update the running statistics of batch normalisation twice per step.
+    PyTorch's ``torch.utils.checkpoint`` alone would update the running statistics of batch normalisation twice a step.
 
     Args:
         block: any module that returns one tensor.
         inputs: its inputs, any shapes.
 
     Returns:
-        ``block(*inputs)``.
+        ``block(*inputs)``, of the same shape and dtype.
     """
     result: Tensor = checkpoint(block, *inputs, use_reentrant=False, context_fn=partial(_contexts, block))
     return result

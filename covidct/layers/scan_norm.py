@@ -1,4 +1,8 @@
-"""``ScanNorm2d``: batch normalisation without running estimates, of the slices of one scan or of several at once."""
+"""``ScanNorm2d``: batch normalisation without running estimates, of the slices of one scan or of several at once.
+
+Two of the systems normalise so: ResNeXt+ (A. Mohammed et al., IEEE Access 2020, section V.D: "disabled all batch
+normalization layers running estimates") and COVNet's published code. Several scans at once are of our own.
+"""
 
 from __future__ import annotations
 

@@ -62,7 +62,9 @@ class FocalLoss(nn.Module):
 
 
 def focal_loss(logits: Tensor, target: Tensor, *, gamma: float = 2.0, weight: Tensor | None = None) -> Tensor:
-    """The formula of :class:`FocalLoss`, whatever the precision around it: in float32, of float64 logits in float64.
+    """The formula of :class:`FocalLoss` (Lin et al., ICCV 2017), in float32 whatever the precision around it.
+
+    Of float64 logits it is computed in float64.
 
     Args:
         logits: (N, C), any floating dtype.

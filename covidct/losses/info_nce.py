@@ -63,11 +63,23 @@ class InfoNCELoss(nn.Module):
             return torch.cat([positive, q @ negatives.T], 1) / self.temperature
 
     def from_logits(self, logits: Tensor) -> Tensor:
-        """Loss of what :meth:`logits` gave: cross-entropy whose true class is the first column; () float32."""
+        """Cross-entropy whose true class is the first column.
+
+        Args:
+            logits: (N, 1 + K), as :meth:`logits` gives them.
+
+        Returns:
+            () float32, at least 0.
+        """
         return F.cross_entropy(logits.float(), torch.zeros(len(logits), dtype=torch.int64, device=logits.device))
 
     def forward(self, query: Tensor, key: Tensor, queue: Tensor) -> Tensor:
-        """Loss of a batch; see :meth:`logits` for the arguments.
+        """Loss of a batch.
+
+        Args:
+            query: as in :meth:`logits`.
+            key: as in :meth:`logits`.
+            queue: as in :meth:`logits`.
 
         Returns:
             () float32, at least 0.

@@ -132,6 +132,9 @@ def slice_report(
         confidence: of the intervals, in (0, 1).
         seed: of the resampling.
 
+    Returns:
+        The scores with their intervals, NaN where one is not defined.
+
     Raises:
         UsageError: when no slice has a known label, or attention and labels do not fit.
     """

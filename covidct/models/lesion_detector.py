@@ -232,7 +232,8 @@ class LesionDetector(nn.Module):
             image: (B, C, H, W) float in [0, 1], C = 1 or 3.
 
         Returns:
-            The padded images with their true size, and the pyramid's levels.
+            The images (B, 3, H', W'), padded to multiples of 32, with their true size, and the levels of the pyramid:
+            names to (B, 256, h, w).
 
         Raises:
             BatchError: when the shape is another, or batch normalisation has too little to take statistics of.

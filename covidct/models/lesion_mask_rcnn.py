@@ -154,6 +154,9 @@ class LesionMaskRCNN(LesionDetector):
         Args:
             image: as in :meth:`forward`.
             instances: as in :meth:`forward`.
+
+        Returns:
+            What :meth:`losses` and :meth:`detect` give.
         """
         images, features = self.encode(image)
         return self._losses(images, features, instances), self._detect(images, features)

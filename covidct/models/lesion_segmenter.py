@@ -60,7 +60,7 @@ class LesionSegmenter:
         sha256: of the file that the network is from.
         device: a torch device.
         score_threshold: detections of a lower score are dropped; None: as the network has it.
-        mask_threshold: of the soft masks.
+        mask_threshold: of the soft masks; 0.5 (slides of COVID-CT-Mask-Net).
         nms_threshold: overlap of the detections of one class; None: as the network has it.
         rpn_nms_threshold: overlap of the proposals; None: as the network has it.
         assume_window: take the display values of a picture for the HU window of the training. A picture does not say

@@ -41,7 +41,8 @@ class LungSegmenter:
     The scan is prepared as in the training (isotropic cube, window), the network's logits are interpolated linearly to
     the scan's own grid, and of the labels there the largest part of each lung is kept and its holes are filled
     (:func:`covidct.functional.keep_lungs`). A network that was trained on the native grid goes over the scan in windows
-    instead.
+    instead. Of all this the document of the network (:class:`covidct.models.UNet3d`) sets the isotropic cube; the rest
+    is a recommendation.
 
     Attributes:
         preprocessing: of the training.

@@ -1,4 +1,4 @@
-"""Trained networks of COVID-CT-Mask-Net on disk: our checkpoints and the reference's ``.pth`` files."""
+"""Trained networks of COVID-CT-Mask-Net on disk: our checkpoints and the reference code's ``.pth`` files."""
 
 from __future__ import annotations
 
@@ -114,6 +114,9 @@ def read_detector(path: str | os.PathLike[str]) -> StoredDetector:
 
     Args:
         path: ``.ckpt`` of ``LesionMaskRCNNTask`` or ``CovidCTMaskNetTask``, or ``.pth``.
+
+    Returns:
+        Its weights by today's names, and what the file says of the network.
 
     Raises:
         WeightsError: when the file is missing, damaged, or something else.

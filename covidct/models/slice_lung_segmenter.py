@@ -38,7 +38,8 @@ class SliceLungSegmenter:
     Slices are windowed and resized as in the training, the logits are interpolated bilinearly to the slices' own size
     and cut at 0; of the result the largest parts are kept and their holes filled. It does for a network what
     :func:`covidct.functional.lung_mask_2d` does by morphology, and takes its place in
-    :class:`covidct.transforms.RemoveBackgroundd`.
+    :class:`covidct.transforms.RemoveBackgroundd`. The document of the gated ensemble (D000, section 3.2.2) removes the
+    background by a U-Net too, and gives no details: they are a recommendation.
 
     Attributes:
         preprocessing: of the training.

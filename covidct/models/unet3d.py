@@ -128,6 +128,9 @@ class UNet3d(nn.Module):
             norm: as in the class.
             checkpointing: as in the class.
 
+        Returns:
+            The network with random weights.
+
         Raises:
             UsageError: for a value out of range.
         """
@@ -164,7 +167,8 @@ class UNet3d(nn.Module):
             image: (B, C, D, H, W).
 
         Returns:
-            the image, with zeros at the far end of each axis if ``pad`` is on and its size needs them.
+            (B, C, D', H', W'), with zeros at the far end of each axis if ``pad`` is on and the size needs them; else
+            the image itself.
 
         Raises:
             BatchError: as in :meth:`forward`.

@@ -1,4 +1,7 @@
-"""``inference_copy``: the arithmetic of a trained ``UNet3d``, reordered so that a CPU needs much less time."""
+"""``inference_copy``: the arithmetic of a trained ``UNet3d``, reordered so that a CPU needs much less time.
+
+The order is of our own; the function is that of the network.
+"""
 
 from __future__ import annotations
 

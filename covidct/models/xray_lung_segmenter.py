@@ -38,8 +38,8 @@ class XRayLungSegmenter:
 
     The X-ray becomes grey and is resized as in the training, the logits are interpolated bilinearly to its own grid and
     cut at 0; of the result small parts are removed and small holes filled
-    (:func:`covidct.functional.clean_lung_mask`). A network that was trained on the native size sees it with a rim of 0
-    below and at the right.
+    (:func:`covidct.functional.clean_lung_mask`), as in the paper of the chest X-ray system. A network that was trained
+    on the native size sees it with a rim of 0 below and at the right.
 
     Attributes:
         preprocessing: of the training.

@@ -16,6 +16,9 @@ def result_schema() -> dict[str, Any]:
 
     It ships with the package as ``covidct/report/schemas/scan_result-1.json``; the number is the ``version`` of the
     records that it describes, raised when a field changes its meaning or goes. New fields may come in a version.
+
+    Returns:
+        Plain data, as ``json.loads`` gives it.
     """
     name = f"scan_result-{RECORD_VERSION}.json"
     schema: dict[str, Any] = json.loads((files("covidct.report") / "schemas" / name).read_text(encoding="utf-8"))

@@ -103,6 +103,9 @@ def train_gated_system(
             device, since the experts are trained one after the other in this process.
         on_expert: called with the name of each expert when it is done.
 
+    Returns:
+        The ensemble in evaluation mode, with the line between the sides and the experts' checkpoints and weights.
+
     Raises:
         UsageError: when the data module measures no contrast or takes one side only, a side has no training subjects,
             experts are absent or do not fit together, or the trainer shall have several devices.

@@ -70,7 +70,7 @@ class SliceCombination:
         return f"{network}, {_TITLES[self.loss]}, {_OPTIMIZER_TITLES[self.optimizer]}"
 
     def options(self, num_classes: int) -> dict[str, Any]:
-        """Arguments of the task."""
+        """Arguments of :class:`covidct.tasks.SliceClassifierTask` for ``num_classes``, its optimizer too."""
         return {
             "num_classes": num_classes,
             "backbone": self.backbone,

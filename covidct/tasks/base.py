@@ -106,7 +106,7 @@ class BaseTask(pl.LightningModule, ABC):
         return self.kinds[0] if self.preprocessing is None else self.preprocessing.kind
 
     def default_lr_scheduler(self, optimizer: Optimizer) -> Any:  # noqa: ANN401  (torch has no common base)
-        """The learning rate scheduler of the published recipe; None keeps the rate."""
+        """The learning rate scheduler of the published recipe, for its ``optimizer``; None keeps the rate."""
         return None
 
     def start_fresh(self) -> None:
@@ -129,11 +129,11 @@ class BaseTask(pl.LightningModule, ABC):
         network.load_backbone(weights)
 
     def forward(self, batch: Batch) -> Any:  # noqa: ANN401  (what the network returns)
-        """Run the network on a batch of :mod:`covidct.sample`."""
+        """Run the network on a ``batch`` of :mod:`covidct.sample`."""
         return self.model(*self.network_inputs(batch))
 
     def network_inputs(self, batch: Batch) -> tuple[Any, ...]:
-        """What the network takes of a batch, in the order of :attr:`inputs`; None for an absent ``slice_mask``.
+        """What the network takes of a ``batch``, in the order of :attr:`inputs`; None for an absent ``slice_mask``.
 
         Raises:
             BatchError: when the batch lacks another key.
@@ -196,7 +196,14 @@ class BaseTask(pl.LightningModule, ABC):
             self.preprocessing = self.preprocessing or own
 
     def own_preprocessing(self, asked: Preprocessing) -> Preprocessing:
-        """A data module's pre-processing as the task sees it: as it is, unless a kind of task is free of a field."""
+        """A data module's pre-processing as the task sees it.
+
+        Args:
+            asked: that of the data module.
+
+        Returns:
+            The same, unless a kind of task is free of a field.
+        """
         return asked
 
     def require_preprocessing(self, asked: Preprocessing) -> None:

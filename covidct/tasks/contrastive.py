@@ -39,7 +39,7 @@ _CHUNK = 64  # of them at once
 
 
 class ContrastiveTask(BaseTask):
-    """Momentum contrast with a queue, and an evaluation of the features after each validation.
+    """Momentum contrast with a queue (He et al., CVPR 2020), and an evaluation of the features after each validation.
 
     Training batches carry ``views``, which :func:`covidct.transforms.moco_views` adds as the data module's
     ``train_transform``; labels play no part in it, and samples of unknown class (-1) are trained on like the others.

@@ -40,7 +40,7 @@ def join_experts(
     high_weights: Sequence[float] | None = None,
     fusion: Literal["mean", "vote"] = "mean",
 ) -> GatedEnsembleTask:
-    """Join experts that were trained separately, each on the subjects of its side.
+    """Join experts that were trained separately, each on the subjects of its side (document D000, section 3.3.6).
 
     Args:
         low: checkpoints of classifiers for low contrast, at least one.

@@ -178,7 +178,13 @@ class ResNeXtPlusTask(ClassificationTask):
         return {**found, "attention": attention if real is None else attention.masked_fill(~real, torch.nan)}
 
     def slice_attention(self, batch: Batch) -> Tensor:
-        """The attention of a batch, as in :meth:`predict_step`.
+        """The attention of a batch.
+
+        Args:
+            batch: what :meth:`predict_step` takes.
+
+        Returns:
+            (B, D) float32, the ``attention`` of :meth:`predict_step`.
 
         Raises:
             UsageError: for the variant ``"N-SLA"``, which has none.

@@ -50,10 +50,10 @@ class SegmentationTask(BaseTask):
     Args:
         postprocess: keep the largest part of each lung and fill its holes (:func:`covidct.functional.keep_lungs`) in
             validation, test and prediction.
-        tolerance_mm: of the normalised surface Dice.
+        tolerance_mm: of the normalised surface Dice; 1 mm as in the evaluation code of Ma et al. 2021.
         window_size: volumes with more voxels along an axis are predicted window by window of this many voxels
             (:func:`covidct.functional.sliding_window_labels`); None: the size of the training's cubes, else 128.
-        overlap: of the windows.
+        overlap: of the windows (recommendation).
         optimizer: as in :class:`BaseTask`.
         lr_scheduler: as in :class:`BaseTask`.
 

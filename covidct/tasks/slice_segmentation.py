@@ -38,7 +38,8 @@ class SliceSegmentationTask(BaseTask):
     masks of a data set does not bind: they are what is compared with, not what the network sees.
 
     Args:
-        postprocess: mend the masks (:meth:`mend_mask`) in validation, test and prediction.
+        postprocess: mend the masks (:meth:`mend_mask`) in validation, test and prediction. Of slices a recommendation:
+            the document of the gated ensemble (D000) is silent.
         optimizer: as in :class:`BaseTask`.
         lr_scheduler: as in :class:`BaseTask`.
     """
@@ -61,11 +62,11 @@ class SliceSegmentationTask(BaseTask):
         self.loss = self.new_loss()
 
     def new_loss(self) -> nn.Module:
-        """The loss of logits and masks, both (B, 1, H, W); soft Dice and cross-entropy."""
+        """The loss of logits and masks, both (B, 1, H, W); soft Dice and cross-entropy (recommendation)."""
         return DiceBCELoss()
 
     def mend_mask(self, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """What is made of a mask (H, W) in {0, 1}: the two largest parts, their holes filled."""
+        """What is made of a ``mask`` (H, W) in {0, 1}, of the same form: the two largest parts, their holes filled."""
         return mend(mask, 2)
 
     @property

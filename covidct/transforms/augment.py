@@ -97,6 +97,9 @@ def default_augment(kind: Kind) -> Augment:
 
     Args:
         kind: ``"ct_volume"``, ``"ct_slice"`` or ``"cxr"``.
+
+    Returns:
+        What a data module of the kind takes as ``train_transform``.
     """
     if kind == "ct_volume":
         return Augment(_volume_transform())

@@ -202,7 +202,7 @@ def to_sample(prepared: Mapping[str, NDArray[Any]], **identity: Tensor | str) ->
 
     Args:
         prepared: result of :func:`prepare_volume`, or one slice of the others (index every array first).
-        **identity: further keys of the sample: ``id``, ``subject``, ``scan``, ``label``.
+        **identity: further keys of the sample: ``id``, a text, and ``subject``, ``scan``, ``label``, each () int64.
 
     Returns:
         A sample with ``image`` float32 in [0, 1], that shares no memory with ``prepared``.

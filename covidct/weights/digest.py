@@ -19,6 +19,9 @@ _BLOCK = 1 << 20
 def sha256_file(path: str | os.PathLike[str]) -> str:
     """Hex sha256 of a file's bytes.
 
+    Args:
+        path: of the file.
+
     Raises:
         WeightsError: when the file cannot be read.
     """
