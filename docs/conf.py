@@ -6,12 +6,12 @@ from pathlib import Path
 
 from covidct import __version__
 
-sys.path.insert(0, str(Path(__file__).parent))  # for card_pages
+sys.path.insert(0, str(Path(__file__).parent))  # for card_pages and command_pages
 
 project = "covidct"
 copyright = "2026, the covidct developers"
 release = __version__
-extensions = ["card_pages", "myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["card_pages", "command_pages", "myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 html_theme = "furo"
 html_title = f"covidct {release}"
 exclude_patterns = ["_build"]

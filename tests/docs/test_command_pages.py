@@ -1,0 +1,52 @@
+"""The pages of commands and configurations hold all of them, in their own words."""
+
+from __future__ import annotations
+
+import importlib.util
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from covidct.cli.list import config_folder
+from covidct.cli.main import VERBS
+from covidct.cli.study import STUDIES
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@cache
+def pages() -> Any:  # noqa: ANN401
+    """The module of the documentation that makes the pages."""
+    spec = importlib.util.spec_from_file_location("command_pages", DOCS / "command_pages.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@cache
+def made(part: str) -> str:
+    return "\n".join(getattr(pages(), part)())
+
+
+@pytest.mark.parametrize("command", [*VERBS, *(f"study {name}" for name in STUDIES)])
+def test_every_command_has_its_help(command: str) -> None:
+    text = made("commands").partition(f"# covidct {command}\n")[2].partition("\n## ")[0]
+    assert "usage: covidct" in text or "Takes what [covidct fit]" in text
+
+
+def test_what_a_command_has_beside_those_of_fit_is_told() -> None:
+    text = made("commands").partition("## covidct test\n")[2].partition("\n## ")[0]
+    assert "--out OUT" in text
+    assert "--ckpt_path" in text  # goes on there, is applied here
+    assert "--trainer.max_epochs" not in text
+
+
+def test_every_configuration_is_there() -> None:
+    for path in config_folder().glob("*.yaml"):
+        assert f"| `{path.name}` |" in made("configs")
+    for path in (config_folder() / "trainer").glob("*.yaml"):
+        assert path.read_text() in made("trainers")
