@@ -66,10 +66,10 @@ def hamming_distance(first: NDArray[np.uint64], second: NDArray[np.uint64]) -> N
 
     Args:
         first: uint64 of any shape.
-        second: uint64 of a shape that broadcasts with it.
+        second: uint64 of any shape that broadcasts with it.
 
     Returns:
-        uint8 of the common shape.
+        uint8 of the shape of ``first ^ second``.
     """
     return np.bitwise_count(np.bitwise_xor(first, second))
 

@@ -99,7 +99,7 @@ class LabelDistances:
 
         Args:
             first: samples (n, d) of each class.
-            second: the same, of equal d.
+            second: samples (n, d) of each class of the other list, of equal d.
 
         Returns:
             (C1, C2) float64, squared distances in squared units of the samples, at least 0; exactly 0 between a class

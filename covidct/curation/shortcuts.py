@@ -105,7 +105,8 @@ def shortcut_probes(
 
     Args:
         entries: of a cohort. Those without the target are left out of its probes.
-        features: of each entry, by :func:`~covidct.curation.shortcut_features.features_of`; None reads the cohort.
+        features: of each entry, as :func:`~covidct.curation.shortcut_features.features_of` gives them; None reads the
+            cohort.
         targets: what to tell.
         folds: of the cross-validation, 2 to 5.
         resamples: of the bootstrap over subjects; 0 gives no intervals and so no warnings.

@@ -116,6 +116,9 @@ class BaseDataset(ABC, Dataset[Sample]):
             source: number of the scan or image.
             digest: content digest of a file or folder, usually the method ``digest`` of
                 :class:`covidct.io.ArrayCache`, which remembers.
+
+        Returns:
+            Hex digits; others as soon as any of that is another.
         """
 
     @cached_property

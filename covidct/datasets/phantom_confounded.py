@@ -161,6 +161,9 @@ class PhantomConfounded(PhantomCTVolumes):
         Args:
             raw: as :meth:`load_unmarked` gives it; it stays as it is.
 
+        Returns:
+            A copy whose scan, int16 HU on the same grid, has the marker; masks and slice labels are those of ``raw``.
+
         Raises:
             UsageError: when the scan is no volume.
         """

@@ -47,7 +47,7 @@ def mean_feature_map(
 
     Args:
         model: a task or a network, as for :class:`covidct.explain.GradCAM`.
-        batch: as there.
+        batch: as :class:`covidct.explain.GradCAM` takes it.
         layer: as there.
 
     Returns:
@@ -71,6 +71,9 @@ def feature_row(
         title: what the slice shows ("with lesion").
         slice_index: of the slice in a volume; None takes the one with most lesion, else with most lung.
         sample: which scan of the batch.
+
+    Returns:
+        The slice (H, W) in [0, 1], its lung mask (H, W) and the mean (h, w) of the last feature map, on the CPU.
 
     Raises:
         UsageError: when the batch has no lung mask or no such slice.

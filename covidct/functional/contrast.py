@@ -173,6 +173,9 @@ class ContrastSplit:
         Args:
             score: of a subject's scan, or the median of those of its scans.
 
+        Returns:
+            ``"high"`` above the threshold, ``"low"`` at or below it, both taken as float32.
+
         Raises:
             InputError: when the score is not finite.
         """
@@ -207,6 +210,9 @@ class ContrastSplit:
         Args:
             record: plain data, as of JSON.
 
+        Returns:
+            An equal split: threshold, measure and both counts.
+
         Raises:
             InputError: when a field is missing or of the wrong kind.
         """
@@ -228,6 +234,9 @@ def subject_scores(scores: Sequence[float], subjects: Sequence[Subject]) -> dict
     Args:
         scores: of scans.
         subjects: whose scans they are, in the same order.
+
+    Returns:
+        Subject to median, in the unit of ``scores``.
 
     Raises:
         UsageError: for not as many subjects as scores.

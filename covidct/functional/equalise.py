@@ -67,8 +67,8 @@ def equalise_histogram(
             end takes no share of the grey scale: it becomes 0 or 1. None for display values.
 
     Returns:
-        Same shape, kind and device: uint8 for uint8, else float32 in [0, 1] in steps of 1/255. A constant slice stays
-        as it is.
+        Same shape, kind and device as ``image``: uint8 for uint8, else float32 in [0, 1] in steps of 1/255. A constant
+        slice stays as it is.
 
     Raises:
         UsageError: for HU without a window, a window for uint8, an empty window, values that are not finite or a mask

@@ -31,7 +31,7 @@ def window_hu(hu: NDArray[Any] | Tensor, low: float = -1250.0, high: float = 250
         high: HU that becomes 1.
 
     Returns:
-        Same shape and kind (array or tensor, same device) as ``hu``, float32 in [0, 1]. NaN stays NaN.
+        Same shape and kind as ``hu`` (array or tensor, same device), float32 in [0, 1]. NaN stays NaN.
 
     Raises:
         UsageError: when the window is empty.
@@ -78,7 +78,7 @@ def tone_map(
         rescale: map the result, 0.5 to almost 1, to [0, 1] (recommendation); False gives the equation's value.
 
     Returns:
-        Same shape and kind (array or tensor, same device), float32.
+        Same shape and kind as ``image`` (array or tensor, same device), float32.
 
     Raises:
         UsageError: when slope or gamma is not positive.

@@ -41,7 +41,8 @@ def labels_from_logits(
         shape: (D, H, W) of the wanted grid.
 
     Returns:
-        uint8 of ``shape``; 0 beyond the outer faces of the logits' grid. Of equal logits the lower class counts.
+        (D, H, W) uint8, those of ``shape``; 0 beyond the outer faces of the logits' grid. Of equal logits the
+        lower class counts.
 
     Raises:
         InputError: when the axes of the two grids are not parallel.

@@ -59,6 +59,9 @@ def lung_area_share(mask: NDArray[Any]) -> float:
     Args:
         mask: (H, W) bool or integer, non-zero inside; right and left are one.
 
+    Returns:
+        Set pixels by all pixels: 0 of an empty mask, 1 of a full one.
+
     Raises:
         InputError: when the mask is not of that form.
     """

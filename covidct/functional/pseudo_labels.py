@@ -60,6 +60,9 @@ def select_pseudo_labels(
             None: all.
         truth: (N,) int64, -1 unknown: for the report alone. None: all unknown.
 
+    Returns:
+        Indices and labels of the M rows taken, (M,) int64, and what was taken of each class, (C,).
+
     Raises:
         UsageError: when the shapes do not fit or a number is out of range.
     """

@@ -119,7 +119,7 @@ def stochastic_enhance(
         reading: ``"mended"`` or ``"literal"``.
 
     Returns:
-        Same shape, kind and device, float32 in [0, 1]. A constant image stays as it is.
+        Same shape, kind and device as ``image``, float32 in [0, 1]. A constant image stays as it is.
 
     Raises:
         UsageError: for a value out of range, an image of another shape, or one that is not in [0, 1].

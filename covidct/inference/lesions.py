@@ -74,6 +74,9 @@ def segment_lesions(
             the classical mask, where the scan is in Hounsfield units of known spacing. Where there are no lungs to be
             found, the table goes without shares, sides and distances.
 
+    Returns:
+        The lesion mask, uint8 on the scan's own grid, the detections of each slice and the lesion table.
+
     Raises:
         InputError: when the scan does not suit the network.
         UsageError: when the lesion network was trained on slices masked by another lung network.

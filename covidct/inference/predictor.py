@@ -196,6 +196,10 @@ class Predictor:
             id: goes into the result.
             seconds: time of steps before this one.
 
+        Returns:
+            The result, with the pictures that the predictor makes; masks and DICOM objects as files come only from
+            calling it.
+
         Raises:
             InputError: when the volume has no lungs, no Hounsfield units or no geometry.
         """
@@ -208,6 +212,9 @@ class Predictor:
             image: grey or colour, of any size.
             id: goes into the result.
             seconds: time of steps before this one.
+
+        Returns:
+            The result, with the pictures that the predictor makes; the spacing in its geometry is in mm.
 
         Raises:
             InputError: for what cannot be an X-ray, or one without lungs where the task sees masked ones.

@@ -54,6 +54,9 @@ class Pseudonyms:
 
         Args:
             scan: the same input gives the same id for as long as the file with the key is there.
+
+        Returns:
+            ``scan-`` and 12 hex digits, a keyed hash of path and series.
         """
         place = f"{scan.path.resolve()}\0{scan.series or ''}"
         return f"scan-{self._digest(place)[:_DIGITS]}"

@@ -74,6 +74,9 @@ class PredictorSettings:
         Args:
             device: in place of the settings' own.
 
+        Returns:
+            A new predictor, its checkpoints read anew.
+
         Raises:
             CovidctError: as :class:`Predictor`.
         """
@@ -147,6 +150,9 @@ def local_processes(count: int) -> Iterator[_LocalProcesses]:
 
     Args:
         count: number of processes; the cores are shared out among them, GPUs in turn.
+
+    Yields:
+        The executor; when the block ends, work that has not begun is cancelled.
 
     Raises:
         UsageError: for fewer than one.

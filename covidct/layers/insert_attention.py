@@ -44,11 +44,16 @@ class NormThenAttention(nn.Module):
 
 
 def new_attention(kind: Attention, channels: int) -> nn.Module:
-    """An attention block with the settings of its own paper (CBAM: 7 x 7, maximum before mean).
+    """An attention block with the settings of its own publication.
+
+    SE is by Hu et al. (2018), ECA by Wang et al. (2020), CBAM by Woo et al. (2018): 7 x 7, maximum before mean.
 
     Args:
         kind: which.
         channels: of the maps it shall weigh.
+
+    Returns:
+        The block with random weights: maps (N, C, H, W) in, C being ``channels``, maps of the same shape out.
 
     Raises:
         UsageError: for an unknown kind, or channels that 16 does not divide where the block needs that.

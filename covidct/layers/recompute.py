@@ -27,7 +27,7 @@ def recompute(block: nn.Module, *inputs: Tensor) -> Tensor:
         inputs: its inputs, any shapes.
 
     Returns:
-        ``block(*inputs)``, of the same shape and dtype.
+        ``block(*inputs)``, same shape and dtype as that call gives.
     """
     result: Tensor = checkpoint(block, *inputs, use_reentrant=False, context_fn=partial(_contexts, block))
     return result

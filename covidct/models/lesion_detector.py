@@ -1,4 +1,8 @@
-"""``LesionDetector``: the parts of torchvision's detection that both stages of COVID-CT-Mask-Net are built of."""
+"""``LesionDetector``: the parts of torchvision's detection that both stages of COVID-CT-Mask-Net are built of.
+
+The reference is the code (AlexTS1980/COVID-CT-Mask-Net) of A. Ter-Sarkisov, "COVID-CT-Mask-Net: Prediction of COVID-19
+from CT Scans Using Regional Features" (2020).
+"""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ class LesionMaskRCNN(LesionDetector):
                 1, masks (N, H, W) uint8; N may be 0.
 
         Returns:
-            See :meth:`losses` and :meth:`detect`.
+            In training mode as :meth:`losses`, in evaluation mode as :meth:`detect`.
 
         Raises:
             BatchError: when the shapes do not fit, or ``instances`` is missing in training mode.
@@ -156,7 +156,7 @@ class LesionMaskRCNN(LesionDetector):
             instances: as in :meth:`forward`.
 
         Returns:
-            What :meth:`losses` and :meth:`detect` give.
+            The first as :meth:`losses` gives it, the second as :meth:`detect`.
         """
         images, features = self.encode(image)
         return self._losses(images, features, instances), self._detect(images, features)

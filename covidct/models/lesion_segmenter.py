@@ -47,7 +47,7 @@ class LesionSegmenter:
     Slices are prepared as in the training and seen in batches. The soft masks of the detections, made at the size that
     the network sees, are interpolated bilinearly to the scan's own in-plane grid and only then cut at the threshold;
     where several cover a pixel, the best decides (:func:`covidct.functional.label_pixels`). Nothing is interpolated
-    from slice to slice.
+    from slice to slice. This way back to the scan's grid is of our own.
 
     Attributes:
         preprocessing: of the training.
@@ -123,6 +123,9 @@ class LesionSegmenter:
             nms_threshold: overlap of the detections of one class.
             rpn_nms_threshold: overlap of the proposals.
             assume_window: as in the class.
+
+        Returns:
+            A segmenter with the network, the pre-processing record and the sha256 of the file, on ``device``.
 
         Raises:
             CheckpointError: when the file is damaged, holds pickled objects, or belongs to another task.

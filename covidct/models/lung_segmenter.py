@@ -104,6 +104,9 @@ class LungSegmenter:
             device: where the network shall run.
             dtype: the network computes in; None: as in the class.
 
+        Returns:
+            A segmenter with the network, the pre-processing record and the sha256 of the file, on ``device``.
+
         Raises:
             CheckpointError: when the file is damaged, holds pickled objects, or belongs to another task.
         """

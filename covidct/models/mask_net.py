@@ -193,7 +193,7 @@ class CovidCTMaskNet(LesionDetector):
         """Take over the weights of stage 1, or of a classifier to go on from.
 
         Args:
-            state: of :class:`covidct.models.LesionMaskRCNN` or of this class.
+            state: names to tensors, of :class:`covidct.models.LesionMaskRCNN` or of this class.
             source: where it is from, for messages.
 
         Returns:

@@ -105,6 +105,9 @@ class SliceLungSegmenter:
             keep: as in the class.
             assume_window: as in the class.
 
+        Returns:
+            A segmenter with the network, the pre-processing record and the sha256 of the file, on ``device``.
+
         Raises:
             CheckpointError: when the file is damaged, holds pickled objects, or belongs to another task.
         """

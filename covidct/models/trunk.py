@@ -41,7 +41,7 @@ _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 class Trunk(nn.Module):
-    """A torchvision classification network without its classifier: images in, pooled features out.
+    """A classification network of ``torchvision.models`` without its classifier: images in, pooled features out.
 
     Parameters keep torchvision's names below ``network``, so that published weights load. Mean and standard deviation
     belong to the network, so that weights and normalisation cannot part.

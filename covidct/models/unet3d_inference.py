@@ -106,7 +106,7 @@ class InferenceUNet3d:
         """The most probable class of every voxel; the logits of the whole volume are never held.
 
         Args:
-            image: as above.
+            image: (B, C, D, H, W) in [0, 1], on the network's device.
 
         Returns:
             (B, D, H, W) uint8; the first class where several are equal.

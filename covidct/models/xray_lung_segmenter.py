@@ -38,8 +38,9 @@ class XRayLungSegmenter:
 
     The X-ray becomes grey and is resized as in the training, the logits are interpolated bilinearly to its own grid and
     cut at 0; of the result small parts are removed and small holes filled
-    (:func:`covidct.functional.clean_lung_mask`), as in the paper of the chest X-ray system. A network that was trained
-    on the native size sees it with a rim of 0 below and at the right.
+    (:func:`covidct.functional.clean_lung_mask`), as in the paper of the chest X-ray system ("Classification of COVID-19
+    from chest X-ray images using Deep Neural Networks", 2022). A network that was trained on the native size sees it
+    with a rim of 0 below and at the right.
 
     Attributes:
         preprocessing: of the training.
@@ -84,6 +85,9 @@ class XRayLungSegmenter:
         Args:
             path: a ``.ckpt`` file of ``FPNDenseNetTask``.
             device: where the network shall run.
+
+        Returns:
+            A segmenter with the network, the pre-processing record and the sha256 of the file, on ``device``.
 
         Raises:
             CheckpointError: when the file is damaged, holds pickled objects, or belongs to another task.

@@ -53,6 +53,9 @@ def figure_pixels(figure: Figure, *, dpi: int = 100) -> NDArray[np.uint8]:
     Args:
         figure: of matplotlib.
         dpi: dots per inch.
+
+    Returns:
+        (H, W, 3) uint8, 0 to 255, without transparency; H and W are the size in inches times ``dpi``.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 

@@ -65,6 +65,9 @@ def pooling_variants(options: Mapping[str, Any] | None = None) -> tuple[Variant,
 
     Args:
         options: arguments of :class:`covidct.tasks.MaskedGAPResNetTask` for both, without ``pooling``.
+
+    Returns:
+        The variants ``mean`` and ``mask``, in this order.
     """
     first, second = (
         Variant(pooling, MaskedGAPResNetTask, {**(options or {}), "pooling": pooling}) for pooling in ("mean", "mask")

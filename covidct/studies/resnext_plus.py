@@ -83,6 +83,10 @@ def plan_trainings(rows: Sequence[str], regions: Sequence[Region]) -> tuple[Trai
         rows: of :data:`NETWORK_ROWS` and :data:`ENHANCEMENT_ROWS`.
         regions: ``"original"`` (whole slices), ``"lungs"``.
 
+    Returns:
+        Each training once: those of the enhancement rows region by region, then the network rows that are not among
+        them.
+
     Raises:
         UsageError: for an unknown row or region, or none.
     """

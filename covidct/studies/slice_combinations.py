@@ -91,6 +91,9 @@ def combine(
         losses: of ``cross_entropy``, ``focal``.
         optimizers: of :data:`OPTIMIZERS`.
 
+    Returns:
+        Each combination once; the optimizers change first, the backbones last.
+
     Raises:
         UsageError: for an empty list, a name given twice or an unknown one.
     """

@@ -72,6 +72,10 @@ class XRayTraining:
             num_classes: outputs.
             task_options: further arguments of :class:`covidct.tasks.SliceClassifierTask`; DarkCovidNet has a recipe of
                 its own and takes ``class_weights`` alone.
+
+        Returns:
+            Of the same name: task, its arguments and those of the data (``masking``; for DarkCovidNet ``size`` too, 256
+            pixels).
         """
         data = {"masking": self.image}
         if self.normalisation is None or self.channels is None:
@@ -96,6 +100,9 @@ def plan_xray_trainings(
         normalisations: of ``"imagenet"`` and ``"dataset"``.
         channels: of ``"grey"`` and ``"rgb"``.
         images: of ``"original"``, ``"lungs"`` and ``"no_lungs"``.
+
+    Returns:
+        Each training once. Normalisation and channels are not varied for DarkCovidNet, which has neither choice.
 
     Raises:
         UsageError: for an empty list, a word that is given twice, or an unknown one.

@@ -38,7 +38,8 @@ class BaseTask(pl.LightningModule, ABC):
 
     Hyper-parameters are plain data, saved in the checkpoint, so that it loads with ``weights_only=True``; the callables
     ``optimizer`` and ``lr_scheduler`` are left out. A checkpoint also records the task, the classes, the version of
-    covidct and the whole pre-processing, which is taken from the data module at the first run and is then binding.
+    covidct and the whole pre-processing, which is taken from the data module at the first run and is then binding. This
+    frame is of our own; where its recipe is published, and what of it, each task says itself.
 
     Attributes:
         inputs: batch keys that the network takes, in the order of its arguments.

@@ -41,8 +41,8 @@ class ClassificationTask(BaseTask):
         num_classes: outputs of the network, at least 2.
         class_weights: factor of each class in the loss: None (all one), ``"balanced"`` (inversely proportional to the
             class's count in the training part of the data module, mean one over its samples), or a list, index = label.
-            The loss is the mean of the weighted terms, not divided by their weights as PyTorch does, so that the
-            factors act with one scan per batch too.
+            The loss is the mean of the weighted terms, not divided by their weights as ``torch.nn.CrossEntropyLoss``
+            does, so that the factors act with one scan per batch too.
         focal_gamma: gamma of the focal loss (:class:`covidct.losses.FocalLoss`), at least 0; 0 is cross-entropy.
         optimizer: as in :class:`BaseTask`.
         lr_scheduler: as in :class:`BaseTask`.

@@ -38,7 +38,7 @@ def convert_reference(
     anchor_sizes: Sequence[int] | None = None,
     anchor_ratios: Sequence[float] | None = None,
 ) -> BaseTask:
-    """Write the checkpoint of a task from a ``.pth`` file of AlexTS1980/COVID-CT-Mask-Net.
+    """Write the checkpoint of a task from a ``.pth`` file of the reference code, AlexTS1980/COVID-CT-Mask-Net.
 
     A lesion network becomes a ``LesionMaskRCNNTask``, for :func:`covidct.inference.segment_lesions` and ``covidct
     segment``, a classifier a ``CovidCTMaskNetTask`` of normal, cap and covid (reference: control, common pneumonia,

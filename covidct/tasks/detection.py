@@ -37,11 +37,11 @@ class DetectionTask(BaseTask):
     """Lesions of CT slices as boxes, classes and masks, whatever the diagnoses of the data set are.
 
     Logs ``<stage>_loss``, the sum of the network's losses, each of them as ``<stage>_<loss>``, and in validation and
-    test the scores of :class:`covidct.metrics.DetectionMetrics`: ``val_reference_map`` (the published evaluation, slice
-    by slice) and ``val_coco_map`` (COCO's, over the data set) with what belongs to them. In validation and test batch
-    normalisation keeps its statistics, the reference's moves them, and anchors and regions are drawn from fixed random
-    numbers, so that the loss of the same weights is the same. In training they are drawn by seed and step, so that a
-    resumed run goes on as the whole one.
+    test the scores of :class:`covidct.metrics.DetectionMetrics`: ``val_reference_map`` (as in the reference code of
+    COVID-CT-Mask-Net, slice by slice) and ``val_coco_map`` (COCO's, over the data set) with what belongs to them. In
+    validation and test batch normalisation keeps its statistics, the reference's moves them, and anchors and regions
+    are drawn from fixed random numbers, so that the loss of the same weights is the same. In training they are
+    drawn by seed and step, so that a resumed run goes on as the whole one.
 
     Targets are the batch key ``instances``, which data sets with a ``mask_type`` give; slices without lesions are
     negatives.

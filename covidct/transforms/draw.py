@@ -26,12 +26,13 @@ def draw_slices(
     along the body axis and no affine.
 
     Args:
-        prepared: a volume of :func:`covidct.transforms.prepare_volume`.
+        prepared: a volume, as :func:`covidct.transforms.prepare_volume` gives it.
         count: how many slices; a volume with fewer real ones gives all of them.
         seed: the draw follows from it alone.
 
     Returns:
-        The same arrays with at most ``count`` slices, without ``affine``; the first of ``spacing`` is NaN.
+        The same arrays, as :func:`covidct.transforms.prepare_volume` gives them, with D at most ``count`` and without
+        ``affine``; the first of ``spacing`` is NaN.
     """
     depth = prepared["image"].shape[1]
     real = np.flatnonzero(prepared["slice_mask"]) if "slice_mask" in prepared else np.arange(depth)

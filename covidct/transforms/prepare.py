@@ -201,7 +201,7 @@ def to_sample(prepared: Mapping[str, NDArray[Any]], **identity: Tensor | str) ->
     """Tensors of the contract from prepared arrays.
 
     Args:
-        prepared: result of :func:`prepare_volume`, or one slice of the others (index every array first).
+        prepared: as :func:`prepare_volume` gives it, or one slice of the others (index every array first).
         **identity: further keys of the sample: ``id``, a text, and ``subject``, ``scan``, ``label``, each () int64.
 
     Returns:

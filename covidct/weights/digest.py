@@ -22,6 +22,9 @@ def sha256_file(path: str | os.PathLike[str]) -> str:
     Args:
         path: of the file.
 
+    Returns:
+        64 hex digits, lower case.
+
     Raises:
         WeightsError: when the file cannot be read.
     """

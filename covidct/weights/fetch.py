@@ -50,6 +50,9 @@ def weights_path(weights: str) -> str:
     Args:
         weights: a name of :func:`covidct.weights.published_weights`, a path, or a name of torchvision.
 
+    Returns:
+        Path of the file in the cache, or ``weights`` unchanged.
+
     Raises:
         WeightsError: as :func:`fetch_weights`.
     """

@@ -36,8 +36,8 @@ def imagenet_weights(backbone: str, source: str) -> dict[str, Tensor]:
             :func:`covidct.weights.published_weights`, or the path of a ``.pth``, ``.pt`` or ``.safetensors`` file.
 
     Returns:
-        Names to CPU tensors, as torchvision names them (with the classifier ``fc``), and :func:`batch_counters` where
-        the file has none.
+        Names to tensors on the CPU, as torchvision names them (with the classifier ``fc``), and
+        :func:`batch_counters` where the file has none.
 
     Raises:
         UsageError: when the network has no weights of that name.
