@@ -47,7 +47,7 @@ def commands() -> Iterator[str]:
     """A section for each command, a part of it for each study."""
     yield from _block(help_of())
     for verb, (_, what) in VERBS.items():
-        yield from (f"## covidct {verb}", "", f"{what[:1].upper()}{what[1:]}.", "")
+        yield from (f"## covidct {verb}", "", f"For: {what}.", "")
         if verb in _ALIKE:
             other = _ALIKE[verb]
             yield f"Takes what [covidct {other}](#covidct-{other}) takes, but for:\n"

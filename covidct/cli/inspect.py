@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from covidct import RESEARCH_USE
 from covidct.cli.command import run_function
 from covidct.cli.console import error, make_table, note, placed, print_json, research_use, results
-from covidct.errors import CovidctError
+from covidct.errors import CovidctError, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -59,7 +59,10 @@ def inspect_paths(
     faults: dict[str, str] = {}
     for path in paths:
         try:
-            found[str(path)] = find_series(path)
+            series = find_series(path)
+            if not series:
+                raise InputError(f"There is no scan in {path}: give DICOM, NIfTI, NRRD, MetaImage or pictures.")
+            found[str(path)] = series
         except CovidctError as problem:
             faults[str(path)] = placed(str(problem), path)
     all_series = [info for series in found.values() for info in series]
@@ -114,8 +117,10 @@ def _series_table(path: Path, series: Sequence[SeriesInfo]) -> Table:
         "thickness (mm)",
         "contrast",
         "files",
-        "series or file",
+        "place",
+        "series",
     )
+    table.columns[-1].no_wrap = True  # to be copied
     for number, info in enumerate(series, start=1):
         extent = [size * step for size, step in zip(info.shape, info.spacing, strict=True)]
         table.add_row(
@@ -128,17 +133,19 @@ def _series_table(path: Path, series: Sequence[SeriesInfo]) -> Table:
             _millimetres([info.thickness], 3),
             {True: "yes", False: "no", None: "not said"}[info.contrast],
             str(info.file_count),
-            info.uid or _place(path, info),
+            _place(path, info),
+            info.uid or "-",
         )
     return table
 
 
 def _place(path: Path, info: SeriesInfo) -> str:
-    """Where a scan without a UID lies below the path that was named."""
+    """Where a scan lies below the path that was named, on the screen alone: names may identify."""
     if not info.files or path.is_file():
         return "-"
     place = info.files[0] if info.file_count == 1 else info.files[0].parent
-    return str(place.relative_to(path)) if place.is_relative_to(path) else place.name
+    below = str(place.relative_to(path)) if place.is_relative_to(path) else place.name
+    return "-" if below == "." else below
 
 
 def _millimetres(values: Iterable[float], digits: int) -> str:

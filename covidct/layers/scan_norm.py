@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ("ScanNorm2d", "forget_estimates", "scans_apart")
 
 _BY_SCAN = (1, 3, 4)  # all axes of (B, D, C, H, W) but scans and channels
+_SLICES = 8  # at a time
 
 
 class ScanNorm2d(nn.BatchNorm2d):
@@ -29,10 +30,11 @@ class ScanNorm2d(nn.BatchNorm2d):
     several scans may pass together and are normalised scan by scan all the same: a path without a loop over the batch,
     which can be exported with any number of scans and slices.
 
-    Evaluation on a processor goes that path too, with one scan: PyTorch's own kernel adds up channels-last squares in
-    float32 and misses the variance by 3e-5 of it, which ResNet-50 and ResNeXt-50 make 3e-4 of their features. Here it
-    is 2e-7 and 4e-5, at 1.2 times the time of the network (``tests/benchmarks/bench_scan_norm.py``), and a network and
-    its exported file do the same arithmetic.
+    Evaluation on a CPU goes that path too, with one scan: PyTorch's own kernel adds up channels-last squares in float32
+    and misses the variance by 3e-5 of it, of which deep networks make 3e-4 of their features. Here it is 2e-7 and 5e-5
+    (8 slices of 224 x 224, ResNet-50 and ResNeXt-50), at 1.05 to 1.2 times the time of the network, and a network and
+    its exported file do nearly the same arithmetic (``tests/benchmarks/bench_scan_norm.py``). A channel of one value
+    becomes its shift there; in training PyTorch refuses it.
 
     Args:
         num_features: channels.
@@ -56,13 +58,23 @@ class ScanNorm2d(nn.BatchNorm2d):
         if self.scans is None and (self.training or slices.is_cuda):
             return super().forward(slices)
         # written out: F.instance_norm fixes the number of slices when PyTorch 2.11 exports it
-        by_scan = slices.reshape(*(self.scans or (1, len(slices))), *slices.shape[1:])
-        by_scan = by_scan.to(torch.promote_types(slices.dtype, torch.float32))
-        centred = by_scan - by_scan.mean(_BY_SCAN, keepdim=True)
-        variance = centred.square().mean(_BY_SCAN, keepdim=True)
-        scale, shift = self.weight[:, None, None], self.bias[:, None, None]
-        normalised = torch.addcmul(shift, centred, torch.rsqrt(variance + self.eps) * scale)
+        by_scan = slices.reshape(*(self.scans or (1, slices.shape[0])), *slices.shape[1:])
+        mean, variance = _statistics(by_scan)
+        scale = torch.rsqrt(variance + self.eps) * self.weight[:, None, None]
+        normalised = torch.addcmul(self.bias[:, None, None] - mean * scale, by_scan, scale)
         return normalised.flatten(0, 1).to(slices.dtype)
+
+
+def _statistics(by_scan: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance (B, 1, C, 1, 1), at least float32, of scans (B, D, C, H, W)."""
+    wide = torch.promote_types(by_scan.dtype, torch.float32)
+    mean = by_scan.mean(_BY_SCAN, keepdim=True, dtype=wide)
+    # a few slices at a time stay in the cache and need no second copy of the scan; a graph has to take any number
+    parts = (by_scan,) if torch.compiler.is_compiling() else by_scan.chunk(-(-by_scan.shape[1] // _SLICES), 1)
+    squares = [(part - mean).square().sum(_BY_SCAN, keepdim=True) for part in parts]
+    count = by_scan.shape[1] * by_scan.shape[3] * by_scan.shape[4]
+    variance = torch.stack(squares).sum(0, dtype=torch.float64) / count
+    return mean, variance.to(wide)
 
 
 def forget_estimates(network: nn.Module) -> None:
@@ -74,6 +86,7 @@ def forget_estimates(network: nn.Module) -> None:
     for name, norm in [pair for pair in network.named_modules() if isinstance(pair[1], nn.BatchNorm2d)]:
         bare = ScanNorm2d(norm.num_features, eps=norm.eps)
         bare.weight, bare.bias = norm.weight, norm.bias
+        bare.train(norm.training)
         network.set_submodule(name, bare)
 
 

@@ -82,6 +82,21 @@ def test_codes(folder: Path, tmp_path: Path) -> None:
     assert main(["inspect"]) == 2
 
 
+def test_an_empty_folder_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(tmp_path)]) == 3
+    assert f"There is no scan in {tmp_path}" in capsys.readouterr().err.replace("\n", "")
+
+
+def test_the_place_of_each_series_is_on_the_screen_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("p1", "p2"):
+        write_series(tmp_path / name, body(), spacing=(2.0, 0.75, 0.5), series_uid=f"1.2.3.{name[1]}")
+    assert main(["inspect", str(tmp_path)]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if "dicom" in line]
+    assert [row[-2:] for row in rows] == [["p1", "1.2.3.1"], ["p2", "1.2.3.2"]]
+    assert main(["inspect", str(tmp_path), "--json"]) == 0
+    assert "p1" not in capsys.readouterr().out.replace(str(tmp_path), "")
+
+
 def test_pictures_have_no_spacing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import cv2
 

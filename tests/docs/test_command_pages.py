@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def made(part: str) -> str:
 
 @pytest.mark.parametrize("command", [*VERBS, *(f"study {name}" for name in STUDIES)])
 def test_every_command_has_its_help(command: str) -> None:
-    text = made("commands").partition(f"# covidct {command}\n")[2].partition("\n## ")[0]
+    text = re.split(r"\n#{2,3} ", made("commands").partition(f"# covidct {command}\n")[2])[0]
     assert "usage: covidct" in text or "Takes what [covidct fit]" in text
 
 
@@ -50,3 +51,8 @@ def test_every_configuration_is_there() -> None:
         assert f"| `{path.name}` |" in made("configs")
     for path in (config_folder() / "trainer").glob("*.yaml"):
         assert path.read_text() in made("trainers")
+
+
+def test_what_a_configuration_is_stands_on_its_first_line_as_a_sentence() -> None:
+    for path in [*config_folder().glob("*.yaml"), *(config_folder() / "trainer").glob("*.yaml")]:
+        assert path.read_text().splitlines()[0].endswith("."), path.name

@@ -64,3 +64,18 @@ def test_half_precision_is_added_up_in_float32() -> None:
     exact = nn.BatchNorm2d(3, track_running_stats=False).double()(x.double())
     assert found.dtype == torch.bfloat16
     torch.testing.assert_close(found.double(), exact, rtol=2**-8, atol=2**-8)
+
+
+def test_one_scan_of_any_number_of_slices_is_exported() -> None:
+    norm = ScanNorm2d(3).eval()
+    free = torch.export.Dim("slices", min=2)
+    program = torch.export.export(norm, (torch.randn(6, 3, 8, 8),), dynamic_shapes=({0: free},))
+    for count in (2, 19):
+        x = torch.randn(count, 3, 8, 8) + 5
+        torch.testing.assert_close(program.module()(x), norm(x), rtol=0, atol=1e-5)
+
+
+def test_gradients_of_evaluation_pass_the_statistics() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(11, 2, 3, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(ScanNorm2d(2).double().eval(), (x,))
