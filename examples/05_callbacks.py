@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("callbacks_run"), help="folder of the run")
     parser.add_argument("--fast", action="store_true", help="a trial: few small scans, one epoch")
     options = parser.parse_args()
-    subjects, size, epochs = (9, 24, 1) if options.fast else (150, 40, 8)
+    subjects, size, epochs = (9, 24, 1) if options.fast else (60, 40, 6)
     pl.seed_everything(0, verbose=False)
     keep = Checkpoints(save_every=50)  # last.ckpt, within an epoch too, and best.ckpt
     callbacks: list[pl.Callback] = [

@@ -42,31 +42,34 @@ class AllSlices(PhantomCTSlices):
         return list(range(self.shape[0]))
 
 
-def volumes(cache: str, **options: Any) -> CTVolumeDataModule:  # noqa: ANN401
-    return CTVolumeDataModule(
-        PhantomCTVolumes(CASES, shape=SHAPE), cache_dir=cache, **{**PARTS, "size": SIZE} | options
-    )
+def volumes(**options: Any) -> CTVolumeDataModule:  # noqa: ANN401
+    return CTVolumeDataModule(PhantomCTVolumes(CASES, shape=SHAPE), size=SIZE, batch_size=3, **options)
 
 
-def on_own_grid(cache: str) -> CTVolumeDataModule:
+def on_own_grid(**options: Any) -> CTVolumeDataModule:  # noqa: ANN401
     """With as many slices as the scan has: what is exported for one number of them takes all."""
-    return volumes(cache, grid="slices")
+    return volumes(grid="slices", **options)
 
 
-def with_contrast(cache: str) -> CTVolumeDataModule:
-    return volumes(cache, contrast="rms")
+def with_contrast(**options: Any) -> CTVolumeDataModule:  # noqa: ANN401
+    return volumes(contrast="rms", **options)
 
 
-def slices(cache: str) -> CTSliceDataModule:
+def slices(**options: Any) -> CTSliceDataModule:  # noqa: ANN401
     dataset = AllSlices(CASES, slices_per_scan=1, shape=(DEPTH, 64, 64))
-    return CTSliceDataModule(dataset, size=64, augment=False, cache_dir=cache, **PARTS)
+    return CTSliceDataModule(dataset, size=64, batch_size=3, augment=False, **options)
 
 
-def chests(cache: str) -> CXRDataModule:
-    return CXRDataModule(PhantomCXR(CASES, shape=(CHEST, CHEST)), size=CHEST, cache_dir=cache, **PARTS)
+def chests(**options: Any) -> CXRDataModule:  # noqa: ANN401
+    return CXRDataModule(PhantomCXR(CASES, shape=(CHEST, CHEST)), size=CHEST, batch_size=3, **options)
 
 
-PARTS: dict[str, Any] = {"val_fraction": 0.34, "test_fraction": 0.34, "batch_size": 3}
+PARTS = {
+    "fit": {"val_fraction": 0.34, "test_fraction": 0.34},
+    "validate": {"val_fraction": 1.0, "test_fraction": 0.0},
+    "test": {"val_fraction": 0.0, "test_fraction": 1.0},
+}
+"""Splits of the same cohort: one to train on, and all cases in the part that is looked at."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ class Way:
         arguments: of the task, beside those that make it small.
     """
 
-    data: Callable[[str], Any] = volumes
+    data: Callable[..., Any] = volumes
     depth: int | None = None
     exports: bool = True
     arguments: dict[str, Any] = field(default_factory=dict)
@@ -118,11 +121,12 @@ def found(name: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tens
     for part in task.modules():
         if isinstance(part, _BatchNorm):
             part.momentum = 1.0  # one step makes estimates that fit
-    data = way.data(str(folder / "cache"))
+    data, validated, tested = (way.data(cache_dir=str(folder / "cache"), **part) for part in PARTS.values())
     data.prepare_data()
-    data.setup("predict")
+    for one, stage in ((data, "predict"), (data, "fit"), (validated, "fit"), (tested, "test")):
+        one.setup(stage)
     everyone = data.predict_dataloader()
-    data.setup("fit")
+    data.val_dataloader, data.test_dataloader = validated.val_dataloader, tested.test_dataloader
     by = by_trainer(task, data, everyone, folder)
     by["triage"], by["slice_scores"] = by_triage(data, folder)
     if way.exports:
@@ -135,7 +139,10 @@ def found(name: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tens
 
 
 def by_trainer(task: ClassificationTask, data: Any, everyone: Any, folder: Path) -> dict[str, Tensor]:  # noqa: ANN401
-    """One step, then all cases by validation within the training, test and predict; writes the checkpoint."""
+    """One step, then all cases by validation within the training, test and predict; writes the checkpoint.
+
+    Each is in the order of ``everyone``, whatever the order it came in.
+    """
     trainer = pl.Trainer(
         max_epochs=1,
         limit_train_batches=1,
@@ -147,21 +154,24 @@ def by_trainer(task: ClassificationTask, data: Any, everyone: Any, folder: Path)
         num_sanity_val_steps=0,
         default_root_dir=folder,
     )
-    by: dict[str, Tensor] = {}
-    judged: list[Tensor] = []
+    judged: dict[str, Tensor] = {}
 
-    def keep(_: object, __: object, output: Any) -> None:  # noqa: ANN401
-        logits = output["logits"] if isinstance(output, dict) else output
+    def keep(_: object, batches: tuple[Batch], output: Any) -> None:  # noqa: ANN401
         if not task.training:
-            judged.extend(task.probabilities(logits).detach())
+            logits = output["logits"] if isinstance(output, dict) else output
+            judged.update(zip(batches[0]["id"], task.probabilities(logits).detach(), strict=True))
+
+    def taken() -> Tensor:
+        found = torch.stack([judged[name] for batch in everyone for name in batch["id"]])
+        judged.clear()
+        return found
 
     hook = task.register_forward_hook(keep)
-    data.val_dataloader = data.test_dataloader = lambda: everyone
+    by: dict[str, Tensor] = {}
     trainer.fit(task, datamodule=data)
-    by["fit-validate"] = torch.stack(judged)
-    judged.clear()
+    by["fit-validate"] = taken()
     trainer.test(task, datamodule=data, verbose=False)
-    by["test"] = torch.stack(judged)
+    by["test"] = taken()
     hook.remove()
     rows: Any = trainer.predict(task, everyone)
     by["predict"] = torch.cat([row["prob"] for row in rows])
