@@ -70,7 +70,9 @@ def catalogue(topic: Topic) -> dict[str, str]:
         return {str(path): _first_comment(path) for path in sorted(config_folder().glob("*.yaml"))}
     if topic == "weights":
         return {name: entry["summary"] for name, entry in _weights().items()}
-    return dict(sorted(_public_classes(_PACKAGE / topic)))
+    found = dict(sorted(_public_classes(_PACKAGE / topic)))
+    parts = _parts(topic)
+    return found if parts is None else {name: line for name, line in found.items() if name in parts}
 
 
 def details(topic: Topic) -> dict[str, dict[str, Any]]:
@@ -95,6 +97,15 @@ def details(topic: Topic) -> dict[str, dict[str, Any]]:
         for name, entry in found.items():
             entry["card"] = cards.get(name)
     return found
+
+
+def _parts(topic: Topic) -> set[str] | None:
+    """Tasks and data sets that are ready to use, as the cards name them, without what they are built of; else None."""
+    if topic == "tasks":
+        return {card.task for card in model_cards().values() if card.task}
+    if topic == "datasets":
+        return {name for card in dataset_cards().values() for name in card.classes}
+    return None
 
 
 def _by_class(cards: Mapping[str, ModelCard] | Mapping[str, DatasetCard]) -> dict[str, dict[str, Any]]:
