@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from covidct.tasks import ClassificationTask
 
 CASES = 20
+SLICES = 12  # of other scans
 DEPTH = 4  # of scans whose slices are all classified one by one
 CHEST = 256  # pixels of an X-ray, for which DarkCovidNet is made
 LIMITS = {"fit-validate": 1e-5, "test": 1e-5, "triage": 1e-5, "pt2": 1e-5, "onnx": 1e-4}
@@ -42,17 +43,19 @@ class AllSlices(PhantomCTSlices):
         return list(range(self.shape[0]))
 
 
-def volumes(**options: Any) -> CTVolumeDataModule:  # noqa: ANN401
+def cubes(**options: Any) -> CTVolumeDataModule:  # noqa: ANN401
+    """Of 32 slices, some of them beside the scan."""
     return CTVolumeDataModule(PhantomCTVolumes(CASES, shape=SHAPE), size=SIZE, batch_size=3, **options)
 
 
-def on_own_grid(**options: Any) -> CTVolumeDataModule:  # noqa: ANN401
-    """With as many slices as the scan has: what is exported for one number of them takes all."""
-    return volumes(grid="slices", **options)
+def stacks(**options: Any) -> CTVolumeDataModule:  # noqa: ANN401
+    """With the slices that the scan has: a file for one number of them takes all."""
+    dataset = PhantomCTVolumes(CASES, shape=(SLICES, *SHAPE[1:]))
+    return CTVolumeDataModule(dataset, size=SIZE, grid="slices", batch_size=3, **options)
 
 
 def with_contrast(**options: Any) -> CTVolumeDataModule:  # noqa: ANN401
-    return volumes(contrast="rms", **options)
+    return stacks(contrast="rms", **options)
 
 
 def slices(**options: Any) -> CTSliceDataModule:  # noqa: ANN401
@@ -83,7 +86,7 @@ class Way:
         arguments: of the task, beside those that make it small.
     """
 
-    data: Callable[..., Any] = volumes
+    data: Callable[..., Any] = stacks
     depth: int | None = None
     exports: bool = True
     arguments: dict[str, Any] = field(default_factory=dict)
@@ -94,8 +97,8 @@ WAYS = {
     "CovidCTMaskNetTask": Way(slices, exports=False),
     "DarkCovidNetTask": Way(chests, arguments={"num_classes": 3}),
     "GatedEnsembleTask": Way(with_contrast, arguments={"num_classes": 3, "threshold": None}),
-    "MaskedGAPResNetTask": Way(arguments={"num_classes": 3}),
-    "ResNeXtPlusTask": Way(on_own_grid, depth=SHAPE[0], arguments={"num_classes": 3}),
+    "MaskedGAPResNetTask": Way(cubes, arguments={"num_classes": 3}),
+    "ResNeXtPlusTask": Way(depth=SLICES, arguments={"num_classes": 3}),
     "SliceClassifierTask": Way(slices, arguments={"num_classes": 3}),
     "TwoLevelTask": Way(arguments={"level1_epochs": 1, "level1_slices": 3}),
 }
