@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from covidct import RESEARCH_USE
 from covidct.cli.command import run_function
 from covidct.cli.console import error, make_table, note, placed, print_json, research_use, results
-from covidct.errors import CovidctError, InputError
+from covidct.errors import CovidctError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -52,6 +52,7 @@ def inspect_paths(
     """
     from covidct.curation import select_series
     from covidct.io import find_series
+    from covidct.io.discover import no_scan
 
     contrast: Literal["exclude", "keep"] = "exclude" if no_contrast else "keep"
     select_series((), max_thickness_mm=max_thickness)  # a wrong number is said before anything is read
@@ -61,7 +62,7 @@ def inspect_paths(
         try:
             series = find_series(path)
             if not series:
-                raise InputError(f"There is no scan in {path}: give DICOM, NIfTI, NRRD, MetaImage or pictures.")
+                raise no_scan(str(path))
             found[str(path)] = series
         except CovidctError as problem:
             faults[str(path)] = placed(str(problem), path)

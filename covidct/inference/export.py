@@ -111,7 +111,7 @@ def export_checkpoint(
     record |= {"notes": list(notes), "checkpoint_sha256": sha256_file(checkpoint)}
     with (atomic_path if format in _FILES else atomic_folder)(out) as temporary:
         differences = trials.differences(_write(format, task, network, signature, temporary, record))
-        _require_same(differences, network, format)
+        _require_same(differences, network.main, format)
     return Exported(
         path=out,
         format=format,
@@ -175,10 +175,10 @@ def _write(
     return lambda inputs: again(**inputs)
 
 
-def _require_same(differences: Mapping[str, float], network: ExportNetwork, format: ExportFormat) -> None:
+def _require_same(differences: Mapping[str, float], main: str, format: ExportFormat) -> None:
     """Refuse what computes something else."""
     for name, difference in differences.items():
-        limit = _LIMITS[format] * (1 if name == network.main else _LOOSER)
+        limit = _LIMITS[format] * (1 if name == main else _LOOSER)
         if difference > limit:
             raise ExportError(
                 f"The {format} file gives {name!r} that differs from the checkpoint's network by {difference:.2g}, "

@@ -15,7 +15,7 @@ from covidct.io.scan import VOLUME_NAMES, find_series
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ("ScanInput", "discover", "is_dicom")
+__all__ = ("ScanInput", "discover", "is_dicom", "no_scan")
 
 _DICOM = (".dcm", ".dicom", ".dc3", ".ima")
 _LEAST = 3  # slices of a volume
@@ -33,6 +33,11 @@ class ScanInput:
 
     path: Path
     series: str | None = None
+
+
+def no_scan(names: str) -> InputError:
+    """The error for files and folders, as they are called, without a scan."""
+    return InputError(f"There is no scan in {names}: give DICOM, NIfTI, NRRD, MetaImage or pictures.")
 
 
 def discover(paths: Iterable[Path], *, single_pictures: bool = False) -> tuple[ScanInput, ...]:
@@ -63,7 +68,7 @@ def discover(paths: Iterable[Path], *, single_pictures: bool = False) -> tuple[S
         found.update(dict.fromkeys(_search(path, single_pictures=single_pictures) if path.is_dir() else _parts(path)))
     if not found:
         names = ", ".join(map(str, paths))
-        raise InputError(f"There is no scan in {names}: give DICOM, NIfTI, NRRD, MetaImage or pictures.")
+        raise no_scan(names)
     return tuple(found)
 
 

@@ -124,8 +124,10 @@ def radiographs(folder: Path) -> Names:
 
 def a_cohort_of_slices(folder: Path) -> Names:
     xrays(folder)
+    from covidct.functional import window_hu
+
     hu = phantom().volume.array[8:14]
-    unit = np.clip((hu + 1250) / 1500, 0, 1).astype(np.float32)
+    unit = window_hu(hu, -1250, 250)
     images = (unit * 255).astype(np.uint8)
     found: Names = {"hu": hu, "stack": unit, "images": images, "bright": unit[0], "dull": unit[0] * 0.5}
     found |= {"train_scores": [0.1, 0.12, 0.3, 0.32], "train_subjects": ["a", "b", "c", "d"]}
@@ -140,6 +142,7 @@ def an_archive(folder: Path) -> Names:
 def a_task(folder: Path) -> Names:
     import torch
 
+    from covidct.functional import window_hu
     from covidct.sample import collate
     from covidct.transforms import prepare_volume, to_sample
 
@@ -148,7 +151,7 @@ def a_task(folder: Path) -> Names:
     nobody = torch.tensor(0)
     sample = to_sample(prepare_volume(scan.volume, task.preprocessing), id="a", subject=nobody, scan=nobody)
     batch = collate([{**sample, "label": torch.tensor(1)}])
-    unit = np.clip((scan.volume.array[30] + 1250) / 1500, 0, 1).astype(np.float32)
+    unit = window_hu(scan.volume.array[30], -1250, 250)
     found: Names = {"task": task, "batch": batch, "training_batches": [batch], "volume": scan.volume}
     return found | {"windowed_slice": unit, "lesion_mask": scan.lesion_mask[30], "boxes": ()}
 

@@ -2,35 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from functools import cache
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from covidct.cli.list import config_folder
 from covidct.cli.main import VERBS
 from covidct.cli.study import STUDIES
-
-DOCS = Path(__file__).parents[2] / "docs"
-
-
-@cache
-def pages() -> Any:  # noqa: ANN401
-    """The module of the documentation that makes the pages."""
-    spec = importlib.util.spec_from_file_location("command_pages", DOCS / "command_pages.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from tests.docs.modules import docs_module
 
 
 @cache
 def made(part: str) -> str:
-    return "\n".join(getattr(pages(), part)())
+    return "\n".join(getattr(docs_module("command_pages"), part)())
 
 
 @pytest.mark.parametrize("command", [*VERBS, *(f"study {name}" for name in STUDIES)])
